@@ -1,0 +1,211 @@
+"""Merge the sources of a configuration in their order, validate them, and answer mistakes with file, line and remedy.
+
+Order, weakest first: built-in defaults, `train_config.yaml` or `test_config.yaml`, the detector's YAML, the command line.
+"""
+
+import difflib
+import fnmatch
+import logging
+import typing
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+
+from training.config.schema import Config
+from training.config.yaml_source import Path_, Source
+from training.errors import ConfigError
+from training.io import atomic_write
+
+CONFIG_DIR = Path(__file__).parent
+log = logging.getLogger("clipdeepfake.config")
+
+
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), mode: Literal["train", "test"] = "train", quiet: bool = False
+) -> Config:
+    """Return the effective configuration of a detector YAML, or of a run directory's `config.yaml`.
+
+    Args:
+        path: a YAML file in the field's form.
+        overrides: `key.sub=value` texts, stronger than every file; values are YAML.
+        mode: which of `train_config.yaml` and `test_config.yaml` stands underneath.
+        quiet: keep what was ignored in foreign files to oneself.
+
+    Raises:
+        ConfigError: unknown or ill-typed key, missing file, unknown detector; names file, line, key and what is allowed.
+    """
+    sources = [Source.from_file(CONFIG_DIR / f"{mode}_config.yaml"), Source.from_file(path)]
+    sources += [Source.from_override(text) for text in overrides]
+    notes: list[str] = []
+    for source in sources:
+        _translate(source, notes)
+    values: dict[str, Any] = {}
+    for source in sources:
+        _merge(values, source.values)
+    schema = _schema_for(values, sources)
+    _clean_pretrained(values, sources, notes)
+    try:
+        config = schema.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise ConfigError(_explain(error, schema, sources)) from None
+    if notes and not quiet:
+        log.warning("%s: read, but not used: %s", path, "; ".join(notes))
+    return config
+
+
+def save_config(config: Config, path: str | Path) -> None:
+    """Write the effective configuration as YAML; `load_config` on that file returns an equal one."""
+    atomic_write(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+
+
+@cache
+def _legacy() -> dict[str, Any]:
+    return Source.from_file(CONFIG_DIR / "legacy.yaml").values
+
+
+def _merge(into: dict[str, Any], values: dict[str, Any]) -> None:
+    """Merge nested mappings key by key; anything else is replaced."""
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, dict) else value
+
+
+def _pop(values: dict[str, Any], path: Path_) -> Any:
+    for part in path[:-1]:
+        values = values[part]
+    return values.pop(path[-1])
+
+
+def _translate(source: Source, notes: list[str]) -> None:
+    """Drop, move and rename what other projects' files carry, noting each."""
+    legacy = _legacy()
+    for path in source.duplicates:
+        notes.append(f"the first of two `{'.'.join(path)}`")
+    for dotted, instead in legacy["ignored"].items():
+        path = tuple(dotted.split("."))
+        if source.has(path):
+            _pop(source.values, path)
+            notes.append(f"`{dotted}` ({instead})")
+    for old, new in legacy["moved"].items():
+        path = tuple(old.split("."))
+        if source.has(path):
+            source.values.setdefault(new, _pop(source.values, path))
+            parent = source.values
+            for part in path[:-2]:
+                parent = parent[part]
+            if not parent.get(path[-2], True):
+                parent.pop(path[-2])
+    folder = source.values.get("log_dir")
+    # Only files travel between machines; what is said on the command line is meant for this one.
+    if source.lines and isinstance(folder, str) and _is_foreign(Path(folder)):
+        source.values.pop("log_dir")
+        notes.append(f"`log_dir: {folder}` (a folder of another machine)")
+    name = source.values.get("model_name")
+    stem = Path(source.name).stem
+    if isinstance(name, str):
+        # A file that is named after a detector is for that detector, whatever a copied line in it says.
+        source.values["model_name"] = legacy["file_is_for"].get(stem) or legacy["model_name"].get(name, name)
+        if source.values["model_name"] != name:
+            notes.append(f"`model_name: {name}` (this file is for {source.values['model_name']})")
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Return whether not even the first part of an absolute path exists here."""
+    return folder.is_absolute() and not Path(*folder.parts[:2]).exists()
+
+
+def _schema_for(values: dict[str, Any], sources: list[Source]) -> type[Config]:
+    from training.detectors.registry import available_detectors, config_class
+
+    name = values.get("model_name")
+    where = _where(("model_name",), sources)
+    if name is None:
+        raise ConfigError(
+            f"{sources[1].name}: `model_name` is missing; name one of: {', '.join(available_detectors())}"
+        )
+    if name not in available_detectors():
+        raise ConfigError(f"{where}: there is no detector `{name}`{_nearest(str(name), available_detectors())}")
+    return config_class(name)
+
+
+def _clean_pretrained(values: dict[str, Any], sources: list[Source], notes: list[str]) -> None:
+    """Give `pretrained` its meaning: a tag, a file, or null; public files also hold false, prose and addresses."""
+    value = values.get("pretrained")
+    where = _where(("pretrained",), sources)
+    if value is False or value in ("None", "none", ""):
+        values["pretrained"] = None
+        notes.append(f"`pretrained: {value}` (taken as null: no pretrained weights)")
+        return
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise ConfigError(f"{where}: `pretrained` is {value!r}; write a tag, the path of a weight file, or null")
+    if "://" in value:
+        raise ConfigError(
+            f"{where}: `pretrained` is an address; download {value} into training/pretrained/ and name that file"
+        )
+    for pattern, instead in _legacy()["pretrained"].get(values.get("model_name"), {}).items():
+        if fnmatch.fnmatch(Path(value).name, pattern):
+            values["pretrained"] = instead
+            notes.append(f"`pretrained: {value}` (weights of another network; `{instead}` is used)")
+            return
+    if " " in value.strip() and not Path(value).exists():
+        from training.detectors.registry import config_class
+
+        values["pretrained"] = config_class(values["model_name"]).model_fields["pretrained"].get_default()
+        notes.append(f"`pretrained: {value}` (prose; the detector's own default {values['pretrained']!r} is used)")
+
+
+def _where(path: Path_, sources: Sequence[Source]) -> str:
+    for source in reversed(sources):
+        if source.has(path):
+            return source.where(path)
+    return sources[1].name
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    """Return `; did you mean ...` or the list of what there is."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean `{close[0]}`?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def _section_of(schema: type[pydantic.BaseModel], path: Path_) -> type[pydantic.BaseModel] | None:
+    """Return the model that holds the key at `path`, or None inside a free mapping."""
+    model: Any = schema
+    for part in path[:-1]:
+        field = model.model_fields.get(part)
+        if field is None:
+            return None
+        candidates = [field.annotation, *typing.get_args(field.annotation)]
+        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, pydantic.BaseModel)), None)
+        if model is None:
+            return None
+    return model
+
+
+def _explain(error: pydantic.ValidationError, schema: type[Config], sources: Sequence[Source]) -> str:
+    """Turn the first validation error into one sentence with file, line, key, what is allowed, and the nearest key."""
+    errors = error.errors()
+    first = errors[0]
+    path = tuple(str(part) for part in first["loc"])
+    while path and not any(source.has(path) for source in sources) and _section_of(schema, path) is None:
+        path = path[:-1]
+    where, dotted = _where(path, sources), ".".join(path)
+    if first["type"] == "extra_forbidden":
+        section = _section_of(schema, path) or schema
+        group = f" in `{'.'.join(path[:-1])}`" if len(path) > 1 else ""
+        message = f"{where}: unknown key `{path[-1]}`{group}{_nearest(path[-1], list(section.model_fields))}"
+    elif first["type"] == "missing":
+        message = f"{where}: the key `{dotted}` is missing; add it"
+    elif first["type"] == "value_error":
+        message = f"{where}: {dotted + ': ' if dotted else ''}{first['msg'].removeprefix('Value error, ')}"
+    else:
+        message = f"{where}: `{dotted}` is {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}"
+    others = len({tuple(e["loc"]) for e in errors}) - 1
+    return message + (f" (and {others} more like it)" if others > 0 and first["type"] == "extra_forbidden" else "")

@@ -1,0 +1,197 @@
+"""The keys that every detector shares, with their types, defaults and meaning.
+
+The names are the field's (DeepfakeBench's YAML files). A detector, module or recipe declares its own keys beside its own
+code by deriving from these classes, so that this file never has to know it.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+
+class Section(BaseModel):
+    """A group of keys in which an unknown key is an error and a wrong assignment in code is one too."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Triple = Annotated[list[float], Field(min_length=3, max_length=3)]
+Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
+# YAML makes a list out of `[a, b]` only; a single dataset is often written, or given by `--set`, as one word.
+Names = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+
+
+class BackboneConfig(Section):
+    """What the trunk is asked for; detectors that need more derive from it."""
+
+    mode: str | None = Field(
+        None, description="variant of the trunk (the field's name; `original` when it has one only)"
+    )
+    num_classes: int = Field(2, ge=1, description="outputs of the trunk's classifier")
+    inc: int = Field(3, ge=1, description="input channels")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier; `false` is 0")
+
+    @field_validator("dropout", mode="before")
+    @classmethod
+    def _false_is_zero(cls, value: Any) -> Any:
+        return 0.0 if value is False or value is None else value
+
+
+class FrameNum(Section):
+    """Frames used per video, spread evenly over it."""
+
+    train: int = Field(32, ge=1)
+    val: int | None = Field(None, ge=1, description="null: as in test")
+    test: int = Field(32, ge=1)
+
+
+class DataAug(Section):
+    """Augmentation of training frames: probabilities and limits (angles in degrees, kernel sizes in pixels)."""
+
+    flip_prob: Probability = 0.5
+    rotate_prob: Probability = 0.5
+    rotate_limit: Pair = [-10, 10]
+    blur_prob: Probability = 0.5
+    blur_limit: Pair = [3, 7]
+    brightness_prob: Probability = 0.5
+    brightness_limit: Pair = [-0.1, 0.1]
+    contrast_limit: Pair = [-0.1, 0.1]
+    quality_lower: int = Field(40, ge=1, le=100)
+    quality_upper: int = Field(100, ge=1, le=100)
+    compress_prob: Probability = 0.5
+    rescale_prob: Probability = Field(
+        1.0, description="random down-up interpolation (left out when landmarks are asked for)"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "DataAug":
+        for name in ("rotate_limit", "blur_limit", "brightness_limit", "contrast_limit"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name}: the lower limit {low} is above the upper limit {high}")
+        if self.quality_lower > self.quality_upper:
+            raise ValueError(f"quality_lower {self.quality_lower} is above quality_upper {self.quality_upper}")
+        return self
+
+
+class AdamConfig(Section):
+    """Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019)."""
+
+    lr: Positive = 2e-4
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    eps: Positive = 1e-8
+    weight_decay: NonNegative = 5e-4
+    amsgrad: bool = False
+
+
+class SGDConfig(Section):
+    """Stochastic gradient descent with momentum."""
+
+    lr: Positive = 2e-4
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NonNegative = 5e-4
+    nesterov: bool = False
+
+
+class SAMConfig(SGDConfig):
+    """Sharpness-aware minimisation (Foret et al. 2021) around SGD."""
+
+    lr: Positive = 1e-3
+    rho: Positive = 0.05
+
+
+class OptimizerConfig(Section):
+    """`type` chooses; only the section of that name is used."""
+
+    type: Literal["adam", "adamw", "sgd", "sam"] = "adam"
+    adam: AdamConfig = Field(default_factory=AdamConfig)
+    adamw: AdamConfig = Field(default_factory=AdamConfig)
+    sgd: SGDConfig = Field(default_factory=SGDConfig)
+    sam: SAMConfig = Field(default_factory=SAMConfig)
+    decay_norm_and_bias: bool = Field(True, description="false: no weight decay on norms and biases")
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="learning-rate factor per layer below the head"
+    )
+
+
+class DataConfig(Section):
+    """How the data path behaves when something is wrong."""
+
+    on_error: Literal["raise", "skip"] = Field("raise", description="skip: drop the whole draw, count and list it")
+
+
+class Config(Section):
+    """One run's configuration. Field names are the YAML keys."""
+
+    # model
+    model_name: str
+    pretrained: str | None = Field(None, description="a tag of the trunk's library, a local file, or null")
+    backbone_name: str | None = None
+    backbone_config: BackboneConfig = Field(default_factory=BackboneConfig)
+
+    # data
+    train_dataset: Names = []
+    val_dataset: Names | None = Field(None, description="null: the validation split of train_dataset")
+    test_dataset: Names = []
+    compression: str = Field("c23", description="compression level, where a dataset has several")
+    train_batchSize: int = Field(32, ge=1, description="images (or clips) per step over all GPUs together")
+    test_batchSize: int = Field(32, ge=1)
+    workers: int = Field(8, ge=0, description="data-loading processes")
+    frame_num: FrameNum = Field(default_factory=FrameNum)
+    resolution: int = Field(256, ge=8, description="side of the square network input, in pixels")
+    with_mask: bool = False
+    with_landmark: bool = False
+    video_mode: bool = Field(False, description="clips instead of single frames")
+    clip_size: int | None = Field(None, ge=1, description="frames per clip, with video_mode")
+    dataset_type: str | None = Field(None, description="training recipe; null: frames, or clips with video_mode")
+    recipe: dict[str, Any] = Field(default_factory=dict, description="the recipe's own keys")
+    use_data_augmentation: bool = True
+    data_aug: DataAug = Field(default_factory=DataAug)
+    mean: Triple = [0.5, 0.5, 0.5]
+    std: Annotated[list[Positive], Field(min_length=3, max_length=3)] = [0.5, 0.5, 0.5]
+    data: DataConfig = Field(default_factory=DataConfig)
+    lmdb: bool = False
+    rgb_dir: str = "./datasets/rgb"
+    lmdb_dir: str = "./datasets/lmdb"
+    dataset_json_folder: str = "./preprocessing/dataset_json"
+    label_dict: dict[str, Literal[0, 1]] = Field(default_factory=dict)
+    data_note: str | None = Field(None, description="a sentence on the nature of the data; first line of every report")
+
+    # optimisation
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
+    lr_scheduler: Literal["step", "cosine", "linear"] | None = None
+    lr_step: int = Field(5, ge=1, description="epochs between two steps of the `step` schedule")
+    lr_gamma: Positive = Field(0.5, description="factor of the `step` schedule")
+    lr_min: NonNegative = Field(0.0, description="end of the `cosine` and `linear` schedules, as a factor of lr")
+    warmup_steps: int = Field(0, ge=0)
+    nEpochs: int = Field(10, ge=1)
+    start_epoch: int = Field(0, ge=0)
+    max_steps: int | None = Field(None, ge=1, description="stop after this many steps, whatever nEpochs says")
+    grad_clip: Positive | None = Field(None, description="largest gradient norm")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on CUDA, fp32 elsewhere")
+    SWA: bool = Field(False, description="average the weights of the last quarter of the epochs")
+    loss_func: str | dict[str, Any] = "cross_entropy"
+
+    # book-keeping
+    save_epoch: int = Field(1, ge=1, description="epochs between two checkpoints")
+    save_every_steps: int | None = Field(None, ge=1, description="also a checkpoint every so many steps")
+    rec_iter: int = Field(100, ge=1, description="steps between two lines in the log")
+    manualSeed: int = Field(1024, ge=0)
+    save_ckpt: bool = True
+    save_feat: bool = True
+    metric_scoring: Literal["auc", "acc", "eer", "ap"] = Field("auc", description="chooses the best checkpoint")
+    metric_level: Literal["frame", "video"] = Field("frame", description="level of metric_scoring")
+    tnr_at_tpr: list[Annotated[float, Field(gt=0, lt=1)]] = [0.95]
+    log_dir: str = Field("./logs", description="run directories are made under it: <log_dir>/<model_name>/<time>")
+    task_target: str = Field("", description="a word that is added to the run directory's name")
+    dry_run: bool = Field(False, description="a handful of videos and steps, to see that everything is in place")
+
+    @model_validator(mode="after")
+    def _clip_size_goes_with_video_mode(self) -> "Config":
+        if self.video_mode and self.clip_size is None:
+            raise ValueError("video_mode needs clip_size (frames per clip)")
+        return self

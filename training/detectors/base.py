@@ -1,0 +1,189 @@
+"""What a detector is: the contract between networks, losses and everything that trains or evaluates them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.config.schema import Config
+from training.networks.weights import State, assign_state, read_state, unwrap_state
+
+if TYPE_CHECKING:
+    from training.dataset.info import DataInfo
+
+Batch = dict[str, Any]
+Prediction = dict[str, Tensor]
+Losses = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class DetectorCard:
+    """What a reader wants to know first.
+
+    Attributes:
+        title: the detector's name in the literature.
+        kind: `naive`, `spatial`, `frequency`, `video` … as the benchmark sorts them.
+        paper: title of the paper. year: of its publication. url: where it is.
+        parity: what the agreement with the reference implementation rests on; empty when there is none.
+    """
+
+    title: str
+    kind: str
+    paper: str
+    year: int
+    url: str
+    parity: str = ""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where training is. `step` counts optimiser steps from 0."""
+
+    step: int
+    total_steps: int
+    steps_per_epoch: int
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that this step belongs to, from 0."""
+        return self.step // max(1, self.steps_per_epoch)
+
+    @property
+    def progress(self) -> float:
+        """How much of training is done, in [0, 1]."""
+        return min(1.0, self.step / max(1, self.total_steps))
+
+
+class Detector(nn.Module):
+    """Base of all detectors.
+
+    A subclass builds its parts in `__init__`, and defines `forward` and `get_losses`. Its state dict need not have the
+    names of published checkpoints: `convert_keys` translates.
+    """
+
+    Config: ClassVar[type[Config]] = Config
+    name: ClassVar[str] = ""
+    card: ClassVar[DetectorCard]
+    # Regular expressions of keys that exist for training only, and that a published checkpoint may lack ...
+    training_only: ClassVar[tuple[str, ...]] = ()
+    # ... and of keys of published checkpoints that no computation of the detector uses.
+    unused_keys: ClassVar[tuple[str, ...]] = ()
+    find_unused_parameters: ClassVar[bool] = False
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: Config, data_info: DataInfo | None = None, pretrained: bool = True):
+        super().__init__()
+        self.config = config
+        self.data_info = data_info
+        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1) * 255, persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the detector lives."""
+        return self.mean.device
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Return the batch on the detector's device, its uint8 images normalised; float images pass as they are.
+
+        A detector that needs more than the image derives it here (LRL's DCT image), so that training, evaluation,
+        prediction and export do the same.
+        """
+        ready = {
+            key: value.to(self.device, non_blocking=True) if isinstance(value, Tensor) else value
+            for key, value in batch.items()
+        }
+        if ready["image"].dtype == torch.uint8:
+            ready["image"] = (ready["image"].float() - self.mean) / self.std
+        return ready
+
+    def forward(self, batch: Batch, inference: bool = False) -> Prediction:
+        """Return `cls` (as the paper returns it), `prob` `(B,)` in [0, 1], `feat` `(B, …)`, and the detector's own.
+
+        With `inference` nothing but the image and what `prepare` derives from it is read.
+        """
+        raise NotImplementedError
+
+    def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
+        """Return `overall`, a differentiable scalar, and its named parts."""
+        raise NotImplementedError
+
+    def convert_keys(self, state: State) -> State:
+        """Return a published checkpoint's state under this detector's names. The base knows none."""
+        return state
+
+    def load_weights(self, state_or_path: State | str | os.PathLike, strict: bool = True) -> None:
+        """Load our own, DeepfakeBench's or the original's weights; never a part of them in silence.
+
+        Args:
+            state_or_path: a state dict, a checkpoint that holds one, or a file.
+            strict: False lets training-only parts and everything else be missing, but shapes and names must fit.
+
+        Raises:
+            WeightsError: the file cannot be read, or belongs to another network.
+        """
+        if isinstance(state_or_path, str | os.PathLike):
+            name, state = str(state_or_path), read_state(state_or_path)
+        else:
+            name, state = "the given state", unwrap_state(state_or_path)
+        assign_state(
+            self,
+            state,
+            name,
+            may_miss=self.training_only if strict else (".*",),
+            may_ignore=self.unused_keys,
+            convert=self.convert_keys,
+        )
+
+    def before_step(self, clock: Clock) -> None:
+        """Learn the time before a training step (warm-ups, a gradient reversal's λ, phases)."""
+
+    def after_backward(self, clock: Clock) -> None:
+        """Act on gradients before the optimiser does."""
+
+    def param_groups(self, config: Config) -> Iterable[dict[str, Any]]:
+        """Return optimiser groups; the base gives every trainable parameter with its name, for the builder to sort."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def training_state(self) -> dict[str, Any]:
+        """Return what training carries from step to step besides parameters and buffers (plain values and tensors)."""
+        return {}
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Take back what `training_state` returned."""
+
+    def trainable_parameters(self) -> int:
+        """Number of parameters that training moves."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+
+class ClassificationDetector(Detector):
+    """A detector that is a feature extractor, a classifier over real and fake, and cross-entropy.
+
+    A subclass defines `features(image) -> (B, …)` and `classifier(feat) -> (B, 2)`.
+    """
+
+    def features(self, image: Tensor) -> Tensor:
+        """Return the features of normalised images `(B, 3, H, W)`."""
+        raise NotImplementedError
+
+    def classifier(self, feat: Tensor) -> Tensor:
+        """Return logits `(B, 2)`; class 1 is fake."""
+        raise NotImplementedError
+
+    def forward(self, batch: Batch, inference: bool = False) -> Prediction:
+        feat = self.features(batch["image"])
+        cls = self.classifier(feat)  # (B, 2)
+        return {"cls": cls, "prob": cls.float().softmax(dim=1)[:, 1], "feat": feat}
+
+    def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
+        loss = F.cross_entropy(prediction["cls"].float(), batch["label"])
+        return {"overall": loss, "cls": loss}
