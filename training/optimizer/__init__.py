@@ -1,0 +1,1 @@
+"""Optimisers, schedules, sharpness-aware minimisation and weight averages."""

@@ -1,0 +1,76 @@
+"""Build the optimiser that the configuration names, with its parameter groups."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from training.config.schema import Config
+from training.detectors.base import Detector
+from training.errors import ConfigError
+
+
+def build_optimizer(detector: Detector, config: Config) -> torch.optim.Optimizer:
+    """Return the optimiser over the detector's trainable parameters (`optimizer.type`; SAM's inner step is SGD).
+
+    Each group carries `initial_lr`, which the schedule multiplies.
+
+    Raises:
+        ConfigError: nothing is trainable.
+    """
+    settings = getattr(config.optimizer, config.optimizer.type)
+    groups = [
+        part
+        for group in detector.param_groups(config)
+        for part in _refine(detector, group, config, settings.lr, settings.weight_decay)
+    ]
+    if not groups:
+        raise ConfigError(
+            f"nothing in `{config.model_name}` is trainable with this configuration; look at its tuning key"
+        )
+    if config.optimizer.type in ("adam", "adamw"):
+        make = torch.optim.AdamW if config.optimizer.type == "adamw" else torch.optim.Adam
+        optimizer: torch.optim.Optimizer = make(
+            groups, lr=settings.lr, betas=(settings.beta1, settings.beta2), eps=settings.eps, amsgrad=settings.amsgrad
+        )
+    else:
+        optimizer = torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    return optimizer
+
+
+def _refine(
+    detector: Detector, group: dict[str, Any], config: Config, lr: float, weight_decay: float
+) -> Iterable[dict[str, Any]]:
+    """Split one group by weight decay and by depth, as the configuration asks."""
+    names = {id(parameter): name for name, parameter in detector.named_parameters()}
+    plain = _norms_and_biases(detector) if not config.optimizer.decay_norm_and_bias else set()
+    depth = {name: _layer_of(name) for name in names.values()}
+    deepest = max((d for d in depth.values() if d is not None), default=-1) + 1
+    split: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in group["params"]:
+        if not parameter.requires_grad:
+            continue
+        layer = depth[names[id(parameter)]]
+        scale = 1.0 if layer is None else config.optimizer.layer_decay ** (deepest - layer)
+        decay = 0.0 if id(parameter) in plain else group.get("weight_decay", weight_decay)
+        split.setdefault((group.get("lr", lr) * scale, decay), []).append(parameter)
+    rest = {key: value for key, value in group.items() if key not in ("params", "lr", "weight_decay")}
+    for (rate, decay), parameters in split.items():
+        yield {**rest, "params": parameters, "lr": rate, "weight_decay": decay}
+
+
+def _norms_and_biases(detector: Detector) -> set[int]:
+    """Return the ids of all vectors and scalars: gains, biases, class tokens' scales."""
+    return {id(parameter) for parameter in detector.parameters() if parameter.ndim <= 1}
+
+
+def _layer_of(name: str) -> int | None:
+    """Return the depth of a parameter inside a trunk of numbered blocks, None for heads and unnumbered parts."""
+    found = re.search(r"(?:resblocks|blocks|layers?)\.(\d+)\.", name)
+    if found:
+        return int(found.group(1)) + 1
+    return 0 if re.search(r"(class_embedding|positional_embedding|patch_embed|conv1|ln_pre|stem)", name) else None

@@ -1,0 +1,196 @@
+"""Run a detector over a loader and keep, for every frame, what metrics and figures need."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from training.dataset.loader import Loader
+from training.detectors.base import Batch, Detector, Prediction
+from training.errors import DataError
+from training.trainer.distributed import Process, flatten
+from training.trainer.journal import Progress
+from training.trainer.precision import autocast
+
+EXAMPLES = 6
+
+
+@dataclass
+class Example:
+    """One picture worth showing: uint8 RGB image, and the detector's spatial maps in [0, 1] by name."""
+
+    score: float
+    video: str
+    frame: int
+    prob: float
+    image: np.ndarray
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass
+class Predictions:
+    """One row per frame (or clip), in the evaluation order of the index.
+
+    Attributes:
+        video: unique names. frame: numbers in the source video. label: 0 real, 1 fake. method: manipulation, 0 real.
+        prob: probability of fake, float64. feat: `(N, D)` float32, empty when not asked for.
+        examples: the most wrong and the most right pictures of each class, by group name.
+        skipped: samples that could not be read and were left out, with `data.on_error: skip`.
+    """
+
+    index: np.ndarray
+    video: list[str]
+    frame: np.ndarray
+    label: np.ndarray
+    method: np.ndarray
+    target_id: np.ndarray
+    source_id: np.ndarray
+    prob: np.ndarray
+    feat: np.ndarray
+    examples: dict[str, list[Example]] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+
+_COLUMNS = ("index", "frame", "label", "method", "target_id", "source_id")
+
+
+@torch.inference_mode()
+def predict(
+    detector: Detector,
+    loader: Loader,
+    process: Process,
+    *,
+    title: str = "test",
+    precision: str = "auto",
+    save_feat: bool = False,
+    examples: bool = False,
+    progress: bool = True,
+) -> Predictions | None:
+    """Return the predictions of all processes together on rank 0, None elsewhere.
+
+    Each process reads its own share of the loader; the rows are put back into the order of the index, so that the result
+    does not depend on how many processes there were.
+
+    Raises:
+        DataError: a prediction is not a finite number.
+    """
+    was_training = detector.training
+    detector.eval()
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in (*_COLUMNS, "prob", "feat")}
+    video: list[str] = []
+    gallery = _Gallery()
+    for batch in Progress(loader, title, len(loader), shown=progress and process.main):
+        if len(batch["label"]) == 0:
+            continue
+        with autocast(precision, process.device):
+            prediction = detector(detector.prepare(batch), inference=True)
+        prob = prediction["prob"].double().cpu().numpy()
+        if not np.isfinite(prob).all():
+            worst = batch["video"][int(np.flatnonzero(~np.isfinite(prob))[0])]
+            raise DataError(
+                f"{title}: the detector's answer for {worst} is not a number; check the weights and that video"
+            )
+        columns["prob"].append(prob)
+        for name in _COLUMNS:
+            columns[name].append(batch[name].numpy())
+        columns["feat"].append(_flat(prediction["feat"]) if save_feat else np.empty((len(prob), 0), np.float32))
+        video += batch["video"]
+        if examples:
+            gallery.offer(batch, prediction, prob)
+    detector.train(was_training)
+    rows = {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in columns.items()}
+    gathered = process.gather((rows, video, gallery, list(loader.skipped)))
+    return _join(gathered) if gathered is not None else None
+
+
+def _join(parts: list[tuple[dict[str, np.ndarray], list[str], _Gallery, list[str]]]) -> Predictions:
+    filled = [part for part in parts if len(part[0]["prob"])]
+    if not filled:
+        raise DataError("nothing could be read from this test set; look at the list of skipped samples")
+    rows = {name: np.concatenate([part[0][name] for part in filled]) for name in filled[0][0]}
+    order = np.argsort(rows["index"], kind="stable")
+    if len(np.unique(rows["index"])) != len(order):
+        raise RuntimeError("a sample was evaluated twice; the processes' shares overlap")
+    video = flatten([part[1] for part in parts])
+    gallery = _Gallery()
+    for part in parts:
+        gallery.merge(part[2])
+    ordered = {name: value[order] for name, value in rows.items()}
+    return Predictions(
+        **ordered,
+        video=[video[i] for i in order],
+        examples=gallery.ranked(),
+        skipped=flatten([part[3] for part in parts]),
+    )
+
+
+def _flat(feat: torch.Tensor) -> np.ndarray:
+    """Return `(B, D)` float32: maps and tokens are averaged over their places."""
+    if feat.ndim > 2:
+        feat = feat.flatten(2).mean(dim=2) if feat.ndim > 3 else feat.mean(dim=1)
+    return feat.float().cpu().numpy()
+
+
+class _Gallery:
+    """Keeps the EXAMPLES most wrong and most right pictures of each class, in bounded memory."""
+
+    def __init__(self) -> None:
+        self.heaps: dict[str, list[tuple[float, str, int, Example]]] = {}
+
+    def offer(self, batch: Batch, prediction: Prediction, prob: np.ndarray) -> None:
+        label = batch["label"].numpy()
+        maps = {
+            name: value
+            for name, value in prediction.items()
+            if isinstance(value, torch.Tensor) and _is_map(value, len(prob))
+        }
+        for group, rows, score in _groups(label, prob):
+            # Only rows that could enter are looked at: images are large.
+            for row in rows[np.argsort(-score[rows], kind="stable")][:EXAMPLES]:
+                self._push(group, float(score[row]), int(row), batch, maps, prob)
+
+    def _push(
+        self, group: str, score: float, row: int, batch: Batch, maps: dict[str, torch.Tensor], prob: np.ndarray
+    ) -> None:
+        heap = self.heaps.setdefault(group, [])
+        key = (score, batch["video"][row], -int(batch["frame"][row]))
+        if len(heap) == EXAMPLES and key <= heap[0][:3]:
+            return
+        image = batch["image"][row]
+        image = image[len(image) // 2] if image.ndim == 4 else image
+        shown = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+        kept = {name: value[row, 0].float().cpu().numpy() for name, value in maps.items()}
+        example = Example(score, key[1], -key[2], float(prob[row]), shown, kept)
+        heapq.heappush(heap, (*key, example))
+        if len(heap) > EXAMPLES:
+            heapq.heappop(heap)
+
+    def merge(self, other: _Gallery) -> None:
+        for group, heap in other.heaps.items():
+            mine = {entry[:3]: entry for entry in [*self.heaps.get(group, []), *heap]}
+            self.heaps[group] = heapq.nlargest(EXAMPLES, mine.values(), key=lambda entry: entry[:3])
+            heapq.heapify(self.heaps[group])
+
+    def ranked(self) -> dict[str, list[Example]]:
+        return {
+            group: [entry[3] for entry in sorted(heap, key=lambda entry: entry[:3], reverse=True)]
+            for group, heap in sorted(self.heaps.items())
+        }
+
+
+def _groups(label: np.ndarray, prob: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    real, fake = np.flatnonzero(label == 0), np.flatnonzero(label == 1)
+    return [
+        ("fake, called real", fake, 1 - prob),
+        ("real, called fake", real, prob),
+        ("fake, called fake", fake, prob),
+        ("real, called real", real, 1 - prob),
+    ]
+
+
+def _is_map(value: torch.Tensor, size: int) -> bool:
+    """Return whether a prediction is one spatial map per image: `(B, 1, h, w)`."""
+    return value.ndim == 4 and value.shape[:2] == (size, 1) and min(value.shape[2:]) > 1

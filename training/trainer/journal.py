@@ -1,0 +1,118 @@
+"""What a run writes while it goes: `train.log`, `metrics.jsonl`, TensorBoard, and a progress bar where somebody looks."""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+T = TypeVar("T")
+log = logging.getLogger("clipdeepfake")
+
+
+def open_log(path: Path | None) -> None:
+    """Send the project's messages to stderr and, where a path is given, to that file too."""
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+        handler.close()
+    screen = _TqdmHandler()
+    screen.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(screen)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(path)
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        log.addHandler(file)
+
+
+class _TqdmHandler(logging.Handler):
+    """Writes lines above a progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+class Journal:
+    """The numbers of a run. Only the main process opens one that writes (`folder` given); others pass None."""
+
+    def __init__(self, folder: Path | None):
+        self.folder = folder
+        self._board = None
+        if folder is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._file = open(folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 - lives as long as the run
+            self._board = SummaryWriter(str(folder / "tensorboard"))
+
+    def scalars(self, step: int, values: dict[str, float], **keys: Any) -> None:
+        """Record named numbers at a step; not-finite ones become null in the JSON."""
+        if self._board is None:
+            return
+        clean = {name: round(value, 8) if np.isfinite(value) else None for name, value in values.items()}
+        self._file.write(json.dumps({"step": step, **keys, **clean}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def images(self, step: int, name: str, images: np.ndarray) -> None:
+        """Show images `(N, 3, H, W)`, uint8 or floats in [0, 1]."""
+        if self._board is not None and len(images):
+            self._board.add_images(name, images, step)
+
+    def hyperparameters(self, settings: dict[str, Any], metrics: dict[str, float]) -> None:
+        """Record the settings beside the final metrics."""
+        if self._board is not None and metrics:
+            plain = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in settings.items()}
+            self._board.add_hparams(plain, {f"final/{k}": v for k, v in metrics.items()}, run_name=".")
+
+    def close(self) -> None:
+        """Flush and close everything."""
+        if self._board is not None:
+            self._board.close()
+            self._file.close()
+            self._board = None
+
+
+class Progress:
+    """A tqdm bar on a terminal; elsewhere a plain line every `every` seconds and at the end."""
+
+    def __init__(
+        self, items: Iterable[T], title: str, total: int, *, shown: bool = True, done: int = 0, every: float = 20
+    ):
+        self._items, self._title, self._total, self._done, self._every = items, title, total, done, every
+        self._bar = None
+        self._text = ""
+        self._shown = shown
+        self._terminal = shown and sys.stderr.isatty()
+
+    def __iter__(self) -> Iterator[T]:
+        began = told = time.monotonic()
+        first = self._done
+        if self._terminal:
+            self._bar = tqdm(total=self._total, initial=self._done, desc=self._title, leave=False, dynamic_ncols=True)
+        try:
+            for item in self._items:
+                yield item
+                self._done += 1
+                if self._bar is not None:
+                    self._bar.update()
+                elif self._shown and time.monotonic() - told > self._every:
+                    told = time.monotonic()
+                    left = (told - began) / (self._done - first) * (self._total - self._done)
+                    log.info("%s %d/%d %s (%.0f s left)", self._title, self._done, self._total, self._text, left)
+        finally:
+            if self._bar is not None:
+                self._bar.close()
+
+    def note(self, text: str) -> None:
+        """Show a few numbers beside the bar."""
+        self._text = text
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
