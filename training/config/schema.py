@@ -173,7 +173,16 @@ class Config(Section):
     max_steps: int | None = Field(None, ge=1, description="stop after this many steps, whatever nEpochs says")
     grad_clip: Positive | None = Field(None, description="largest gradient norm")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on CUDA, fp32 elsewhere")
-    SWA: bool = Field(False, description="average the weights of the last quarter of the epochs")
+    accumulate: int = Field(1, ge=1, description="micro-batches that make up one step's batch")
+    compile: bool = Field(False, description="torch.compile the network and its losses")
+    channels_last: bool = False
+    sync_batchnorm: bool = Field(False, description="BatchNorm statistics over all GPUs")
+    SWA: bool = Field(False, description="average the weights over the last epochs (Izmailov et al. 2018)")
+    swa_start: float = Field(0.75, ge=0, lt=1, description="share of the training after which SWA begins")
+    ema_decay: float | None = Field(
+        None, gt=0, lt=1, description="moving average of the weights, as Polyak and Ruppert"
+    )
+    early_stopping: int | None = Field(None, ge=1, description="stop after so many validations without a better score")
     loss_func: str | dict[str, Any] = "cross_entropy"
 
     # book-keeping
@@ -181,6 +190,7 @@ class Config(Section):
     save_every_steps: int | None = Field(None, ge=1, description="also a checkpoint every so many steps")
     rec_iter: int = Field(100, ge=1, description="steps between two lines in the log")
     manualSeed: int = Field(1024, ge=0)
+    keep_checkpoints: int = Field(2, ge=1, description="how many of the newest resumable checkpoints are kept")
     save_ckpt: bool = True
     save_feat: bool = True
     metric_scoring: Literal["auc", "acc", "eer", "ap"] = Field("auc", description="chooses the best checkpoint")

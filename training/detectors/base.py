@@ -143,6 +143,14 @@ class Detector(nn.Module):
             convert=self.convert_keys,
         )
 
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return, by name, how many samples of the batch each masked mean runs over (known identities, say).
+
+        The trainer sums them over processes and hands each share of the global batch its denominators as
+        `batch["counts"][name]`; a masked mean divides its sum by that, so that its gradient is the global batch's.
+        """
+        return {}
+
     def before_step(self, clock: Clock) -> None:
         """Learn the time before a training step (warm-ups, a gradient reversal's λ, phases)."""
 

@@ -1,0 +1,128 @@
+"""Write what an evaluation found into a run directory, each file whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.config.schema import Config
+from training.errors import DataError
+from training.io import atomic_path, atomic_write, write_json
+from training.metrics import evaluate
+from training.trainer.evaluator import EXAMPLES, Example, Predictions
+
+TILE = 128
+
+
+def score(predictions: Predictions, config: Config, dataset: str, bootstrap: int = 1000) -> dict[str, Any]:
+    """Return the metrics of one dataset; a one-class set is a DataError that names it."""
+    try:
+        return evaluate(
+            predictions.label,
+            predictions.prob,
+            np.asarray(predictions.video),
+            tpr=tuple(config.tnr_at_tpr),
+            bootstrap=bootstrap,
+            seed=config.manualSeed,
+        )
+    except DataError as error:
+        raise DataError(f"{dataset}: {error}") from error
+
+
+def write_dataset(folder: Path, predictions: Predictions, metrics: dict[str, Any], save_feat: bool) -> None:
+    """Write predictions.csv, metrics.json, examples.png and, where asked, features.npz into `folder`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["video", "frame", "label", "method", "prob"])
+    writer.writerows(
+        (video, frame, label, method, f"{prob:.9g}")
+        for video, frame, label, method, prob in zip(
+            predictions.video,
+            predictions.frame.tolist(),
+            predictions.label.tolist(),
+            predictions.method.tolist(),
+            predictions.prob.tolist(),
+            strict=True,
+        )
+    )
+    atomic_write(folder / "predictions.csv", text.getvalue())
+    write_json(folder / "metrics.json", metrics)
+    if predictions.examples:
+        _write_examples(folder, predictions.examples)
+    if predictions.skipped:
+        atomic_write(folder / "skipped.txt", "\n".join(predictions.skipped) + "\n")
+    if save_feat:
+        with atomic_path(folder / "features.npz") as temporary:
+            np.savez_compressed(
+                temporary,
+                feat=predictions.feat,
+                label=predictions.label,
+                method=predictions.method,
+                target_id=predictions.target_id,
+                source_id=predictions.source_id,
+                video=np.asarray(predictions.video),
+                frame=predictions.frame,
+            )
+
+
+def _write_examples(folder: Path, groups: dict[str, list[Example]]) -> None:
+    """Draw one row per group, and under it one row per spatial map; say in JSON what each tile is."""
+    import cv2
+
+    rows: list[np.ndarray] = []
+    captions: list[dict[str, Any]] = []
+    for group, examples in groups.items():
+        names = ["image", *examples[0].maps] if examples else []
+        for name in names:
+            tiles = [_tile(example, name) for example in examples]
+            tiles += [np.full((TILE, TILE, 3), 255, np.uint8)] * (EXAMPLES - len(tiles))
+            rows.append(np.concatenate(tiles, axis=1))
+            captions.append({"group": group, "map": name})
+        captions[-len(names)]["tiles"] = [
+            {"video": e.video, "frame": e.frame, "prob": round(e.prob, 4)} for e in examples
+        ]
+    if not rows:
+        return
+    sheet = np.concatenate(rows)
+    atomic_write(folder / "examples.png", cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
+    write_json(folder / "examples.json", {"tile": TILE, "rows": captions})
+
+
+def _tile(example: Example, name: str) -> np.ndarray:
+    """Return `(TILE, TILE, 3)` RGB: the face, or a map over the darkened face."""
+    import cv2
+
+    face = cv2.resize(example.image, (TILE, TILE), interpolation=cv2.INTER_AREA)
+    if name == "image":
+        return face
+    heat = example.maps[name]
+    # W lies in [0, 1] and is drawn as it is; an energy has no unit and is drawn relative to its own largest value.
+    heat = heat / max(float(heat.max()), 1.0 if heat.min() >= 0 and heat.max() <= 1 else 1e-12)
+    heat = cv2.resize((heat.clip(0, 1) * 255).astype(np.uint8), (TILE, TILE), interpolation=cv2.INTER_LINEAR)
+    colour = cv2.applyColorMap(heat, cv2.COLORMAP_INFERNO)[..., ::-1]
+    return cv2.addWeighted(face, 0.35, colour, 0.65, 0)
+
+
+def table(datasets: dict[str, dict[str, Any]], level: str = "frame") -> str:
+    """Return the plain-text table of the metrics of several datasets at one level, AUC with its 95 % interval."""
+    names = [n for n in next(iter(datasets.values()))[level] if n != "auc"]
+    header = [f"{level} level", "AUC [95 % interval]", *(name.upper().replace("_", " ") for name in names)]
+    rows = [
+        [
+            dataset,
+            f"{m[level]['auc']['value']:.4f} [{m[level]['auc']['low']:.4f}, {m[level]['auc']['high']:.4f}]",
+            *(f"{m[level][name]['value']:.4f}" for name in names),
+        ]
+        for dataset, m in datasets.items()
+    ]
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    line = "  ".join("-" * width for width in widths)
+    body = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [header, *rows]
+    ]
+    return "\n".join([body[0], line, *body[1:]])

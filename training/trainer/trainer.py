@@ -1,0 +1,253 @@
+"""The training loop: epochs of steps, validation, checkpoints. Where it stands is a step number and nothing else."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from training.config.schema import Config
+from training.dataset.loader import Loader
+from training.detectors.base import Batch, Detector, Prediction
+from training.errors import WeightsError
+from training.io import atomic_write
+from training.optimizer.averaging import WeightAverage
+from training.trainer.checkpoint import describe, read_checkpoint, save_checkpoint
+from training.trainer.distributed import Process
+from training.trainer.evaluator import predict
+from training.trainer.journal import Journal, Progress
+from training.trainer.results import score as score_predictions
+from training.trainer.rundir import RunDir
+from training.trainer.step import NotFinite, Stepper
+
+log = logging.getLogger("clipdeepfake.train")
+_LOWER_IS_BETTER = ("eer",)
+
+
+class Trainer:
+    """Trains a detector on a loader and keeps the last and, by a validation set, the best weights.
+
+    Args:
+        detector: on its device.
+        train: the training loader; its global batch is `train_batchSize` whatever the number of processes.
+        val: the validation loader, or None; then the last weights are the result, and the log says so.
+    """
+
+    def __init__(
+        self, detector: Detector, config: Config, process: Process, run: RunDir, train: Loader, val: Loader | None
+    ):
+        self.detector, self.config, self.process, self.run = detector, config, process, run
+        self.train_loader, self.val_loader = train, val
+        self.steps_per_epoch = len(train)
+        planned = config.nEpochs * self.steps_per_epoch
+        self.total_steps = min(planned, config.max_steps) if config.max_steps else planned
+        self.stepper = Stepper(detector, config, process, self.total_steps, self.steps_per_epoch)
+        self.averages = self._averages()
+        self.journal = Journal(run.path if process.main else None)
+        self.step = 0
+        self.best: dict[str, Any] | None = None
+        self.since_best = 0
+
+    def _averages(self) -> dict[str, WeightAverage]:
+        averages = {}
+        if self.config.SWA:
+            averages["swa"] = WeightAverage(self.detector)
+        if self.config.ema_decay is not None:
+            averages["ema"] = WeightAverage(self.detector, self.config.ema_decay)
+        return averages
+
+    def fit(self) -> None:
+        """Train until the last epoch or step; then `checkpoints/` holds `last.pth` and, with validation, `best.pth`."""
+        self._announce()
+        while self.step < self.total_steps and not self._should_stop():
+            self._epoch(self.step // self.steps_per_epoch)
+        self.journal.close()
+
+    def _announce(self) -> None:
+        trainable = self.detector.trainable_parameters()
+        total = sum(p.numel() for p in self.detector.parameters())
+        info = self.train_loader.info
+        log.info(
+            "%s: %s of %s parameters train (%.3f %%); %d real and %d fake training samples; %d steps per epoch, %d in all; %s",
+            self.config.model_name,
+            f"{trainable:,}",
+            f"{total:,}",
+            100 * trainable / max(1, total),
+            info.counts.get("real", 0),
+            info.counts.get("fake", 0),
+            self.steps_per_epoch,
+            self.total_steps,
+            self.stepper.precision,
+        )
+
+    def _should_stop(self) -> bool:
+        patience = self.config.early_stopping
+        if patience is None or self.since_best < patience:
+            return False
+        log.info("stopping early: no better validation score in %d validations", self.since_best)
+        return True
+
+    def _epoch(self, epoch: int) -> None:
+        done = self.step - epoch * self.steps_per_epoch
+        self.train_loader.set_epoch(epoch, done)
+        bar = Progress(
+            self.train_loader,
+            f"epoch {epoch + 1}/{self.config.nEpochs}",
+            self.steps_per_epoch,
+            shown=self.process.main,
+            done=done,
+        )
+        began, seen, sums = time.monotonic(), 0, {}
+        for batch in bar:
+            losses, prediction = self._step(batch)
+            seen += len(batch["label"]) * self.process.world_size
+            sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
+            rate = seen / (time.monotonic() - began)
+            bar.note(f"loss {losses['overall']:.4f}, {rate:.0f} images/s")
+            if self.step % self.config.rec_iter == 0 or self.step == 1:
+                self._record(losses, rate, batch, prediction)
+            if self.config.save_every_steps and self.step % self.config.save_every_steps == 0:
+                self.save_last()
+            if self.step >= self.total_steps:
+                break
+        count = max(1, self.step - epoch * self.steps_per_epoch - done)
+        means = {name: value / count for name, value in sums.items()}
+        self._end_epoch(epoch, means, seen / max(1e-9, time.monotonic() - began))
+
+    def _step(self, batch: Batch) -> tuple[dict[str, float], Prediction]:
+        try:
+            losses, prediction = self.stepper.step(batch, self.step)
+        except NotFinite as error:
+            name = "bad_batch.json" if self.process.main else f"bad_batch.rank{self.process.rank}.json"
+            listing = {"step": self.step, "videos": error.videos, "frames": batch["frame"].tolist()}
+            atomic_write(self.run.path / name, json.dumps(listing, indent=2))
+            raise
+        self.step += 1
+        if "ema" in self.averages:
+            self.averages["ema"].update()
+        if "swa" in self.averages and self.step > self.config.swa_start * self.total_steps:
+            self.averages["swa"].update()
+        return losses, prediction
+
+    def _record(self, losses: dict[str, float], rate: float, batch: Batch, prediction: Prediction) -> None:
+        values = {(f"loss/{name}" if name != "grad_norm" else name): value for name, value in losses.items()}
+        values |= {"lr": self.stepper.optimizer.param_groups[0]["lr"], "images_per_second": rate}
+        if self.process.device.type == "cuda":
+            values["memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        self.journal.scalars(self.step, values, epoch=self.step // self.steps_per_epoch)
+        if losses["grad_norm"] > 1e3:
+            log.warning("step %d: the gradient's norm is %.3g; consider grad_clip", self.step, losses["grad_norm"])
+        if self.process.main and (self.step == 1 or self.step % (10 * self.config.rec_iter) == 0):
+            self._show(batch, prediction)
+
+    def _show(self, batch: Batch, prediction: Prediction) -> None:
+        """Send a few inputs, as the network sees them after augmentation, and the detector's maps to TensorBoard."""
+        image = batch["image"][:8]
+        image = image[:, image.shape[1] // 2] if image.ndim == 5 else image
+        if image.dtype == torch.uint8:
+            self.journal.images(self.step, "inputs", image.cpu().numpy())
+        for name, value in prediction.items():
+            if isinstance(value, torch.Tensor) and value.ndim == 4 and value.shape[1] == 1:
+                maps = value.detach()[:8].float().cpu().numpy()
+                top = maps.max(axis=(1, 2, 3), keepdims=True)
+                self.journal.images(self.step, f"maps/{name}", np.clip(maps / np.maximum(top, 1e-12), 0, 1))
+
+    def _end_epoch(self, epoch: int, means: dict[str, float], rate: float) -> None:
+        parts = ", ".join(
+            f"{name} {value:.4f}" for name, value in means.items() if name not in ("overall", "grad_norm")
+        )
+        text = f"epoch {epoch + 1}: loss {means.get('overall', float('nan')):.4f} ({parts}), {rate:.0f} images/s"
+        self.journal.scalars(self.step, {f"epoch_loss/{k}": v for k, v in means.items()}, epoch=epoch + 1)
+        last = self.step >= self.total_steps
+        if self.val_loader is not None:
+            text += f", validation {self._validate(epoch)}"
+        if self.process.main:
+            log.info("%s", text)
+        if (epoch + 1) % self.config.save_epoch == 0 or last:
+            self.save_last()
+
+    def _validate(self, epoch: int) -> str:
+        """Score the present weights, and the averages if there are any, and keep the best by metric_scoring."""
+        variants: dict[str, WeightAverage | None] = {"weights": None}
+        variants |= {name: average for name, average in self.averages.items() if average.updates}
+        texts = []
+        for name, average in variants.items():
+            if average is None:
+                value = self._score(name, epoch)
+            else:
+                with average.applied():
+                    value = self._score(name, epoch)
+            prefix = "" if name == "weights" else f"{name} "
+            texts.append(f"{prefix}{self.config.metric_level} {self.config.metric_scoring} {value:.4f}")
+        self.since_best = 0 if self.best and self.best["step"] == self.step else self.since_best + 1
+        return ", ".join(texts)
+
+    def _score(self, variant: str, epoch: int) -> float:
+        assert self.val_loader is not None
+        found = predict(
+            self.detector,
+            self.val_loader,
+            self.process,
+            title="validation",
+            precision=self.config.precision,
+        )
+        metrics = score_predictions(found, self.config, "the validation set", bootstrap=0) if found else None
+        metrics = self.process.broadcast(metrics)
+        value = metrics[self.config.metric_level][self.config.metric_scoring]["value"]
+        tag = "val" if variant == "weights" else f"val_{variant}"
+        self.journal.scalars(
+            self.step, {f"{tag}/{name}": entry["value"] for name, entry in metrics["frame"].items()}, epoch=epoch + 1
+        )
+        sign = -1 if self.config.metric_scoring in _LOWER_IS_BETTER else 1
+        if self.best is None or sign * value > sign * self.best["value"]:
+            self.best = {"value": value, "step": self.step, "epoch": epoch + 1, "variant": variant}
+            if self.process.main and self.config.save_ckpt:
+                save_checkpoint(self.run.best, {**describe(self.detector), "step": self.step, "best": self.best})
+        return value
+
+    def save_last(self) -> None:
+        """Write a resumable checkpoint; earlier ones beyond `keep_checkpoints` are removed after it is safe on disk."""
+        if not (self.process.main and self.config.save_ckpt):
+            return
+        content = {
+            **describe(self.detector),
+            **self.stepper.state(),
+            "averages": {name: average.state() for name, average in self.averages.items()},
+            "step": self.step,
+            "best": self.best,
+            "since_best": self.since_best,
+        }
+        # Rotate by renaming: last.pth is always the newest whole file, last.1.pth the one before it.
+        older = [self.run.last.with_name(f"last.{i}.pth") for i in range(1, self.config.keep_checkpoints)]
+        staged = self.run.last.with_name("next.pth")
+        save_checkpoint(staged, content)
+        chain = [self.run.last, *older]
+        for newer, old in reversed(list(zip(chain, chain[1:], strict=False))):
+            if newer.exists():
+                newer.replace(old)
+        staged.replace(self.run.last)
+
+    def resume(self, path: Path) -> None:
+        """Continue exactly where a checkpoint of this run stands.
+
+        Raises:
+            WeightsError: it cannot be read, or was written by another configuration's network.
+        """
+        state = read_checkpoint(path)
+        missing = [key for key in ("optimizer", "step") if key not in state]
+        if missing:
+            raise WeightsError(
+                f"{path} holds weights only and cannot be resumed from; use last.pth, or --weights_path to test"
+            )
+        self.detector.load_weights(state["model"])
+        self.detector.load_training_state(state["training_state"])
+        self.stepper.load_state(state)
+        for name, average in self.averages.items():
+            average.load_state(state["averages"][name])
+        self.step, self.best, self.since_best = state["step"], state["best"], state["since_best"]
+        log.info("resumed from %s at step %d of %d", path, self.step, self.total_steps)
