@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from training.dataset.info import DataInfo
 from training.detectors.base import Detector
 from training.errors import WeightsError
 from training.io import atomic_path
+from training.trainer.rundir import RunDir
+
+log = logging.getLogger("clipdeepfake.train")
 
 FORMAT = 1
 
@@ -54,6 +58,32 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise WeightsError(f"{path} is not a checkpoint of this project; use it with --weights_path instead")
     return content
+
+
+def newest_checkpoint(wish: str | None, run: RunDir) -> Path | None:
+    """Return the checkpoint that `--resume` means: None, the path given, or for `auto` the newest readable one of the run.
+
+    A truncated newest file falls back to the one before it, with a warning.
+
+    Raises:
+        WeightsError: checkpoints exist, but none of them can be read.
+    """
+    if wish is None:
+        return None
+    if wish != "auto":
+        return Path(wish)
+    there = sorted(run.last.parent.glob("last*.pth"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in there:
+        try:
+            read_checkpoint(path)
+            return path
+        except WeightsError as error:
+            log.warning("%s; trying the checkpoint before it", error)
+    if there:
+        raise WeightsError(
+            f"none of the {len(there)} checkpoints in {run.last.parent} can be read; start anew elsewhere"
+        )
+    return None
 
 
 def data_info_of(path: str | os.PathLike) -> DataInfo | None:

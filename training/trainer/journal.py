@@ -15,9 +15,12 @@ T = TypeVar("T")
 log = logging.getLogger("clipdeepfake")
 
 
-def open_log(path: Path | None) -> None:
-    """Send the project's messages to stderr and, where a path is given, to that file too."""
-    log.setLevel(logging.INFO)
+def open_log(path: Path | None, quiet: bool = False) -> None:
+    """Send the project's messages to stderr and, where a path is given, to that file too.
+
+    `quiet` is for the processes beside the main one: they speak up for warnings only.
+    """
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
     log.propagate = False
     for handler in list(log.handlers):
         log.removeHandler(handler)

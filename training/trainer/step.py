@@ -54,6 +54,8 @@ class Stepper:
         self.precision = resolve(config.precision, process.device)
         self.scaler = torch.amp.GradScaler(process.device.type, enabled=self.precision == "fp16")
         module: nn.Module = PredictAndScore(detector)
+        if config.sync_batchnorm and process.distributed:
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         if config.channels_last:
             module = module.to(memory_format=torch.channels_last)
         self.module = torch.compile(module) if config.compile else module

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,21 @@ class Trainer:
         self._announce()
         while self.step < self.total_steps and not self._should_stop():
             self._epoch(self.step // self.steps_per_epoch)
+
+    def conclude(self, metrics: dict[str, dict[str, Any]]) -> None:
+        """Record the settings beside the test metrics, and close the journal."""
+        settings = {
+            "detector": self.config.model_name,
+            "train_dataset": ",".join(self.config.train_dataset),
+            "batch": self.config.train_batchSize,
+            "steps": self.total_steps,
+            "optimizer": self.config.optimizer.type,
+            "lr": getattr(self.config.optimizer, self.config.optimizer.type).lr,
+            "seed": self.config.manualSeed,
+        }
+        self.journal.hyperparameters(
+            settings, {f"{name}_auc": m["frame"]["auc"]["value"] for name, m in metrics.items()}
+        )
         self.journal.close()
 
     def _announce(self) -> None:
@@ -227,7 +243,7 @@ class Trainer:
         staged = self.run.last.with_name("next.pth")
         save_checkpoint(staged, content)
         chain = [self.run.last, *older]
-        for newer, old in reversed(list(zip(chain, chain[1:], strict=False))):
+        for newer, old in reversed(list(pairwise(chain))):
             if newer.exists():
                 newer.replace(old)
         staged.replace(self.run.last)

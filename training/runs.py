@@ -1,0 +1,135 @@
+"""What train.py and test.py share: put together a detector, its loaders and a run directory, evaluate, report."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from training.config.schema import Config
+from training.dataset import DataInfo, build_loader
+from training.dataset.loader import Loader, has_split
+from training.detectors import build_detector
+from training.detectors.base import Detector
+from training.errors import ConfigError, DataError
+from training.io import write_json
+from training.trainer import results
+from training.trainer.distributed import Process
+from training.trainer.environment import describe_environment
+from training.trainer.evaluator import predict
+from training.trainer.rundir import RunDir
+
+log = logging.getLogger("clipdeepfake")
+
+
+def overrides_from(args: Any) -> list[str]:
+    """Return the flags that have a key of their own, and `--set`, as `key=value` texts."""
+    import json
+
+    keys = {"train_dataset": args.__dict__.get("train_dataset"), "test_dataset": args.test_dataset}
+    keys |= {"manualSeed": args.seed, "task_target": args.__dict__.get("task_target") or None}
+    keys |= {"max_steps": args.__dict__.get("max_steps"), "save_feat": False if args.no_save_feat else None}
+    keys |= {"save_ckpt": False if args.__dict__.get("no_save_ckpt") else None}
+    said = [f"{key}={json.dumps(value)}" for key, value in keys.items() if value is not None]
+    return said + list(args.set or [])
+
+
+def training_loaders(config: Config, process: Process) -> tuple[Loader, Loader | None, str]:
+    """Return the training loader, the validation loader or None, and a sentence on what selects the checkpoint.
+
+    Validation videos that also stand in a test set are left out: selecting on them would be selecting on the test.
+    """
+    if not config.train_dataset:
+        raise ConfigError("train_dataset is empty; name at least one dataset in the YAML or with --train_dataset")
+    ranks = {"rank": process.rank, "world_size": process.world_size}
+    train = build_loader(config, "train", **ranks)
+    wanted = config.val_dataset or config.train_dataset
+    having = [name for name in wanted if has_split(config, name, "val")]
+    if not having:
+        if config.val_dataset:
+            raise DataError(f"val_dataset {', '.join(wanted)} has no `val` split; name a dataset that has one, or null")
+        return train, None, "no validation split exists; the last checkpoint is the result"
+    tested: set[str] = set()
+    for name in config.test_dataset:
+        tested |= set(build_loader(config, "test", name, data_info=train.info).index.video_ids())
+    val = build_loader(config, "val", having, data_info=train.info, exclude=tested, **ranks)
+    if not len(val):
+        return train, None, "every validation video also stands in a test set; the last checkpoint is the result"
+    note = f"best {config.metric_level} {config.metric_scoring} on the validation split of {', '.join(having)}"
+    return train, val, note
+
+
+def make_detector(config: Config, info: DataInfo | None, process: Process, pretrained: bool) -> Detector:
+    """Build the detector from the run's seed, the same on every process, on its device."""
+    import torch
+
+    torch.manual_seed(config.manualSeed)
+    return build_detector(config, data_info=info, pretrained=pretrained).to(process.device)
+
+
+def test_loaders(config: Config, info: DataInfo | None, process: Process) -> dict[str, Loader]:
+    """Return a loader per test set, all of them checked before the first is run."""
+    if not config.test_dataset:
+        raise ConfigError("test_dataset is empty; name at least one dataset in the YAML or with --test_dataset")
+    loaders = {}
+    for name in config.test_dataset:
+        loader = build_loader(config, "test", name, data_info=info, rank=process.rank, world_size=process.world_size)
+        labels = loader.index.label_counts()
+        absent = [word for word, label in (("real", 0), ("fake", 1)) if not labels[label]]
+        if absent:
+            raise DataError(
+                f"{name}: its test split holds no {absent[0]} video, and no metric can be computed from one class; "
+                "add videos of the other class or leave the dataset out of test_dataset"
+            )
+        loaders[name] = loader
+    return loaders
+
+
+def evaluate_all(
+    detector: Detector, loaders: dict[str, Loader], config: Config, process: Process, run: RunDir
+) -> dict[str, dict[str, Any]]:
+    """Evaluate every test set, write its files, and return the metrics by dataset (empty except on rank 0)."""
+    found = {}
+    for name, loader in loaders.items():
+        predictions = predict(
+            detector,
+            loader,
+            process,
+            title=name,
+            precision=config.precision,
+            save_feat=config.save_feat,
+            examples=True,
+        )
+        if predictions is None:
+            continue
+        found[name] = results.score(predictions, config, name)
+        results.write_dataset(run.results / name, predictions, found[name], config.save_feat)
+        if predictions.skipped:
+            log.warning(
+                "%s: %d samples could not be read; see results/%s/skipped.txt", name, len(predictions.skipped), name
+            )
+    process.barrier()
+    return found
+
+
+def conclude(
+    run: RunDir, config: Config, metrics: dict[str, dict[str, Any]], weights: str, selection: dict[str, Any]
+) -> None:
+    """Write results.json and report.html, and show the tables."""
+    summary = {
+        "detector": config.model_name,
+        "weights": weights,
+        "train_dataset": config.train_dataset,
+        "data_note": config.data_note,
+        "selection": selection,
+        "datasets": metrics,
+        "environment": describe_environment(),
+    }
+    write_json(run.results / "results.json", summary)
+    from analysis.report import write_report
+
+    report = write_report(run.path)
+    if config.data_note:
+        log.info("%s", config.data_note)
+    for level in ("frame", "video"):
+        log.info("\n%s", results.table(metrics, level))
+    log.info("\nresults: %s\nreport:  %s", run.results / "results.json", report)

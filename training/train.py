@@ -1,0 +1,117 @@
+"""Train a detector on some datasets and test it on others.
+
+    python training/train.py --detector_path training/config/detector/clip_ln.yaml \\
+        --train_dataset FaceForensics++ --test_dataset Celeb-DF-v2 DFDCP
+"""
+
+import argparse
+from pathlib import Path
+
+from training.cli import add_common, run
+
+DEFAULT = Path(__file__).parent / "config" / "detector" / "demo.yaml"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's definition."""
+    p = argparse.ArgumentParser(
+        description="Train a detector and test it on datasets it never saw.",
+        epilog="Every key of the YAML can be given as --set key=value, for example --set optimizer.adam.lr=1e-4. "
+        "Order, weakest first: built-in defaults, train_config.yaml, the detector's YAML, the command line. "
+        "Several GPUs: bash train.sh --detector_path ...",
+    )
+    p.add_argument("--detector_path", default=str(DEFAULT), metavar="YAML", help="detector YAML (default: the demo's)")
+    p.add_argument("--train_dataset", nargs="+", metavar="NAME", help="datasets to train on")
+    p.add_argument("--test_dataset", nargs="+", metavar="NAME", help="datasets to test on after training")
+    p.add_argument("--no-save_ckpt", dest="no_save_ckpt", action="store_true", help="write no checkpoints")
+    p.add_argument(
+        "--no-save_feat", dest="no_save_feat", action="store_true", help="write no features of the test sets"
+    )
+    p.add_argument(
+        "--ddp", action="store_true", help="insist on being one of several processes (torchrun tells them apart)"
+    )
+    p.add_argument("--local_rank", type=int, default=None, help=argparse.SUPPRESS)
+    p.add_argument("--task_target", metavar="WORD", help="a word added to the run directory's name")
+    p.add_argument(
+        "--resume", metavar="auto|PATH", help="continue from a checkpoint; auto: the newest of --log_dir, if any"
+    )
+    p.add_argument("--max_steps", type=int, metavar="N", help="stop after N steps")
+    p.add_argument("--log_dir", metavar="DIR", help="the run directory itself (default: logs/<detector>/<time>)")
+    p.add_argument("--seed", type=int, metavar="N", help="manualSeed")
+    p.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
+    p.add_argument("--set", action="append", metavar="KEY=VALUE", help="any key of the configuration (repeatable)")
+    add_common(p)
+    return p
+
+
+def main() -> None:
+    """Parse, build, train, test, report."""
+    args = parser().parse_args()
+    from training.config import load_config
+    from training.runs import overrides_from
+    from training.trainer import distributed
+    from training.trainer.journal import open_log
+
+    open_log(None)
+    config = load_config(args.detector_path, overrides_from(args))
+    process = distributed.start(args.device, args.ddp)
+    try:
+        _train(args, config, process)
+    finally:
+        distributed.stop()
+
+
+def _train(args, config, process) -> None:
+    from training import runs
+    from training.trainer.checkpoint import newest_checkpoint
+    from training.trainer.journal import log, open_log
+    from training.trainer.rundir import RunDir, new_run_dir
+    from training.trainer.trainer import Trainer
+
+    if args.resume == "auto" and not args.log_dir:
+        from training.errors import ConfigError
+
+        raise ConfigError("--resume auto needs --log_dir, the run directory to look in")
+    train, val, note = runs.training_loaders(config, process)
+    tests = runs.test_loaders(config, train.info, process) if config.test_dataset else {}
+    folder = RunDir(process.broadcast(new_run_dir(config, args.log_dir).path))
+    if process.main:
+        folder.take()
+        open_log(folder.path / "train.log")
+        folder.write_config(config)
+        log.info("run directory: %s", folder.path)
+    else:
+        open_log(None, quiet=True)
+    resume_from = newest_checkpoint(args.resume, folder)
+    detector = runs.make_detector(config, train.info, process, pretrained=resume_from is None)
+    trainer = Trainer(detector, config, process, folder, train, val)
+    if resume_from is not None:
+        trainer.resume(resume_from)
+    log.info("checkpoint selection: %s", note)
+    trainer.fit()
+    chosen = folder.last
+    selection = {"split": "last", "note": note}
+    if trainer.best is not None:
+        chosen = folder.best
+        selection = {
+            "split": "val",
+            "metric": config.metric_scoring,
+            "level": config.metric_level,
+            **trainer.best,
+            "note": note,
+        }
+    if not tests:
+        log.info("no test_dataset is named; training ends here")
+        return
+    if config.save_ckpt and trainer.best is not None:
+        process.barrier()
+        detector.load_weights(folder.best)
+    metrics = runs.evaluate_all(detector, tests, config, process, folder)
+    if process.main:
+        trainer.conclude(metrics)
+        weights = str(chosen.relative_to(folder.path)) if config.save_ckpt else "of the last step (not kept)"
+        runs.conclude(folder, config, metrics, weights, selection)
+
+
+if __name__ == "__main__":
+    run(main)
