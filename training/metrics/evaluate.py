@@ -1,0 +1,127 @@
+"""All figures of one test set with their confidence intervals: the content of metrics.json."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from training.errors import ConfigError
+from training.metrics.bootstrap import MAX_ROWS, CorrectCounts, ScoreCounts, draw_weights
+from training.metrics.ranking import ranking_figures
+from training.metrics.samples import Samples, gather
+
+Figure = dict[str, float | None]
+CONFIDENCE = 0.95
+
+
+def evaluate(
+    label: ArrayLike,
+    prob: ArrayLike,
+    video: Iterable,
+    *,
+    tpr: Sequence[float] = (0.95,),
+    bootstrap: int = 1000,
+    seed: int = 0,
+    dataset: str | None = None,
+    max_rows: int = MAX_ROWS,
+) -> dict:
+    """Return the figures of one test set, of its frames and of its videos (a video's score is its frames' mean).
+
+    AUC, EER, AP (scikit-learn's definitions; EER interpolated on the ROC curve), accuracy at 0.5 (fake when prob > 0.5,
+    the argmax of two logits) over all and per class, and TNR at each TPR. The 95 % intervals are percentile intervals over
+    resampled videos, real and fake videos drawn separately. They speak of the choice of videos, not of the training's
+    randomness; with fewer than some twenty videos in a class they are too narrow, and a perfect figure's interval has
+    no width. With a single video in a class there is nothing to resample, and the interval is the whole range 0 to 1.
+
+    Point values are exact. In resamples, more than `max_rows` distinct scores are merged into `max_rows` rows of equal share;
+    the tiny shift that this makes in the point value is taken off every resample.
+
+    Args:
+        label: `(N,)`, 0 real, 1 fake.
+        prob: `(N,)`, fake probability in [0, 1].
+        video: N names; frames of one video share one.
+        tpr: targets of TNR at TPR, in (0, 1).
+        bootstrap: number of resamples; 0 leaves the intervals out (`low` and `high` are None).
+        seed: of the resamples.
+        dataset: name for error messages.
+
+    Returns:
+        `{"frame": {"auc": {"value", "low", "high"}, "eer", "ap", "acc", "acc_real", "acc_fake", "tnr_at_tpr95"}, "video":
+        the same, "counts": {"frames_real", "frames_fake", "videos_real", "videos_fake"}}`, floats and ints, ready for JSON.
+
+    Raises:
+        DataError: see `training.metrics.samples.gather`. ConfigError: a TPR outside (0, 1), or a negative `bootstrap`.
+    """
+    targets = tuple(tpr)
+    if not all(0 < target < 1 for target in targets):
+        raise ConfigError(f"tnr_at_tpr must lie between 0 and 1 (0.95, say), not {list(targets)}")
+    if bootstrap < 0:
+        raise ConfigError(f"bootstrap must be 0 or a number of resamples, not {bootstrap}")
+    frames = gather(label, prob, video, dataset)
+    videos = frames.by_video()
+    levels = {"frame": frames, "video": videos}
+    points = {name: point_figures(samples, targets) for name, samples in levels.items()}
+    if bootstrap:
+        draws = _resample(levels, points, targets, bootstrap, np.random.default_rng(seed), max_rows)
+        result: dict = {name: _with_intervals(points[name], draws[name], frames.video_label) for name in levels}
+    else:
+        result = {
+            name: {key: {"value": value, "low": None, "high": None} for key, value in points[name].items()}
+            for name in levels
+        }
+    result["counts"] = {
+        "frames_real": int((~frames.label).sum()),
+        "frames_fake": int(frames.label.sum()),
+        "videos_real": int((~videos.label).sum()),
+        "videos_fake": int(videos.label.sum()),
+    }
+    return result
+
+
+def point_figures(samples: Samples, targets: tuple[float, ...]) -> dict[str, float]:
+    """Return the exact value of every figure of these samples."""
+    _, row = np.unique(-samples.prob, return_inverse=True)
+    rows = int(row.max()) + 1
+    real = np.bincount(row[~samples.label], minlength=rows)[:, None].astype(np.float64)
+    fake = np.bincount(row[samples.label], minlength=rows)[:, None].astype(np.float64)
+    figures = ranking_figures(real, fake, targets) | CorrectCounts(samples)(np.ones((samples.videos, 1)))
+    return {name: float(value[0]) for name, value in figures.items()}
+
+
+def _resample(
+    levels: dict[str, Samples],
+    points: dict[str, dict[str, float]],
+    targets: tuple[float, ...],
+    resamples: int,
+    rng: np.random.Generator,
+    max_rows: int,
+) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Return, per level and figure, the `(resamples,)` values; both levels see the same draws."""
+    counts = {name: (ScoreCounts(samples, max_rows), CorrectCounts(samples)) for name, samples in levels.items()}
+    blocks: dict[str, list[dict[str, NDArray]]] = {name: [] for name in levels}
+    for weights in draw_weights(next(iter(levels.values())).video_label, resamples, rng):
+        for name, (ranked, correct) in counts.items():
+            blocks[name].append(ranking_figures(*ranked(weights), targets) | correct(weights))
+    draws = {
+        name: {key: np.concatenate([block[key] for block in found]) for key in found[0]}
+        for name, found in blocks.items()
+    }
+    for name, (ranked, _) in counts.items():
+        if not ranked.exact:
+            everything = np.ones((levels[name].videos, 1), np.float32)
+            for key, merged in ranking_figures(*ranked(everything), targets).items():
+                draws[name][key] = np.clip(draws[name][key] + points[name][key] - merged[0], 0, 1)
+    return draws
+
+
+def _with_intervals(
+    points: dict[str, float], draws: dict[str, NDArray[np.float64]], video_label: NDArray[np.bool_]
+) -> dict[str, Figure]:
+    known = {"real": (~video_label).sum() > 1, "fake": video_label.sum() > 1}
+    tail = 50 * (1 - CONFIDENCE)
+    figures: dict[str, Figure] = {}
+    for key, value in points.items():
+        needed = [key.removeprefix("acc_")] if key.startswith("acc_") else ["real", "fake"]
+        low, high = np.percentile(draws[key], [tail, 100 - tail]) if all(known[name] for name in needed) else (0.0, 1.0)
+        figures[key] = {"value": value, "low": float(low), "high": float(high)}
+    return figures

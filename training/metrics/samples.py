@@ -1,0 +1,105 @@
+"""Predictions as checked arrays, grouped by video: the common ground of all figures."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from training.errors import DataError
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Scored samples (frames, or whole videos) and the video that each belongs to.
+
+    Attributes:
+        label: bool `(N,)`, True for fake.
+        prob: float64 `(N,)`, fake probability in [0, 1].
+        video: int64 `(N,)`, number of the video in [0, V), in order of first appearance.
+        video_label: bool `(V,)`.
+    """
+
+    label: NDArray[np.bool_]
+    prob: NDArray[np.float64]
+    video: NDArray[np.int64]
+    video_label: NDArray[np.bool_]
+
+    @property
+    def videos(self) -> int:
+        """Number of videos."""
+        return len(self.video_label)
+
+    def by_video(self) -> "Samples":
+        """Return one sample a video, scored with the mean of its frames' probabilities."""
+        frames = np.bincount(self.video, minlength=self.videos)
+        mean = np.bincount(self.video, weights=self.prob, minlength=self.videos) / frames
+        # The mean of equal numbers must be that number, or ties between videos would break by rounding.
+        low, high = np.full(self.videos, np.inf), np.full(self.videos, -np.inf)
+        np.minimum.at(low, self.video, self.prob)
+        np.maximum.at(high, self.video, self.prob)
+        return Samples(self.video_label, np.clip(mean, low, high), np.arange(self.videos), self.video_label)
+
+
+def _number_videos(video: Iterable) -> tuple[NDArray[np.int64], list]:
+    values = video.tolist() if isinstance(video, np.ndarray) else list(video)
+    numbers: dict = {}
+    # A dictionary is several times faster than sorting a million strings.
+    codes = np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), np.int64, len(values))
+    return codes, list(numbers)
+
+
+def gather(label: ArrayLike, prob: ArrayLike, video: Iterable, dataset: str | None = None) -> Samples:
+    """Check predictions and group them by video.
+
+    Args:
+        label: `(N,)`, 0 real, 1 fake.
+        prob: `(N,)`, fake probability.
+        video: N hashable names; frames of one video share one.
+        dataset: name for the messages.
+
+    Raises:
+        DataError: nothing to evaluate, lengths differ, a label other than 0 and 1, a probability that is not a number in
+            [0, 1] (names the first video), a video with both labels, or one class only.
+    """
+    where = f" of {dataset}" if dataset else ""
+    labels, scores = np.asarray(label), np.asarray(prob, np.float64)
+    codes, names = _number_videos(video)
+    if not len(labels) == len(scores) == len(codes):
+        raise DataError(
+            f"predictions{where} do not match: {len(labels)} labels, {len(scores)} probabilities, {len(codes)} video names;"
+            " each frame needs one of each"
+        )
+    if len(labels) == 0:
+        raise DataError(f"there are no predictions{where} to evaluate; check the test split of its JSON index")
+    valid = (scores >= 0) & (scores <= 1)  # False for NaN
+    if not valid.all():
+        first = int(np.argmin(valid))
+        raise DataError(
+            f"{int((~valid).sum())} predictions{where} are not probabilities, first {scores[first]} in video "
+            f"{names[codes[first]]}; check the weights and the training log for a diverged loss"
+        )
+    if not np.isin(labels, (0, 1)).all():
+        raise DataError(
+            f"labels{where} must be 0 (real) or 1 (fake), found {sorted(set(labels.tolist()) - {0, 1})[:3]}"
+        )
+    return _with_classes(labels == 1, scores, codes, names, where)
+
+
+def _with_classes(
+    fake: NDArray[np.bool_], scores: NDArray[np.float64], codes: NDArray[np.int64], names: list, where: str
+) -> Samples:
+    frames = np.bincount(codes)
+    fakes = np.bincount(codes, weights=fake)
+    mixed = (fakes > 0) & (fakes < frames)
+    if mixed.any():
+        raise DataError(
+            f"video {names[int(np.argmax(mixed))]}{where} has frames of both labels; give real and fake videos different names"
+        )
+    if fake.all() or not fake.any():
+        present, missing = ("fake", "real") if fake.all() else ("real", "fake")
+        raise DataError(
+            f"the test set{where} has {present} samples only, so AUC, EER and AP are not defined; "
+            f"add {missing} videos to its JSON index, or use predict.py to score videos without labels"
+        )
+    return Samples(fake, scores, codes, fakes > 0)
