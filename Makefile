@@ -1,0 +1,36 @@
+# The two commands of the README: `make demo` and `make test`. Each does the whole set-up.
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+DEMO := datasets/demo
+WORKERS ?= auto
+
+.PHONY: help setup demo demo-data test lint bench figures clean
+help:            ## this list
+	@grep -hE '^[a-z-]+: .*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
+
+setup:           ## the environment in .venv
+	@sh install.sh
+
+demo: setup demo-data   ## the whole main job on synthetic faces: data, training, cross-dataset table, report
+	$(PY) training/train.py --detector_path training/config/detector/demo.yaml
+
+demo-data: setup ## render the synthetic videos and bring them to aligned faces and indexes
+	$(PY) preprocessing/demo_data.py --output $(DEMO)/videos
+	$(PY) preprocessing/demo_faces.py --videos $(DEMO)/videos --output $(DEMO)
+
+test: setup      ## the whole test suite, in parallel
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS)
+
+lint: setup      ## style and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy training preprocessing analysis benchmarks
+
+bench: setup     ## measured comparisons
+	$(PY) -m benchmarks all --quick
+
+figures: setup   ## every picture of the README
+	$(PY) -m figures.make
+
+clean:           ## remove the environment and the demo's data
+	rm -rf .venv $(DEMO)
