@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 DEMO := datasets/demo
+DEMO_FACES := --dataset_root_path $(DEMO)/videos --output $(DEMO)/rgb --num_frames 8
+DEMO_INDEX := --dataset_root_path $(DEMO)/rgb --output_file_path $(DEMO)/index
 WORKERS ?= auto
 
 .PHONY: help setup demo demo-data test lint bench figures clean
@@ -16,7 +18,12 @@ demo: setup demo-data   ## the whole main job on synthetic faces: data, training
 
 demo-data: setup ## render the synthetic videos and bring them to aligned faces and indexes
 	$(PY) preprocessing/demo_data.py --output $(DEMO)/videos
-	$(PY) preprocessing/demo_faces.py --videos $(DEMO)/videos --output $(DEMO)
+	$(PY) preprocessing/preprocess.py --dataset_name DemoForensics --layout FaceForensics++ $(DEMO_FACES)
+	$(PY) preprocessing/preprocess.py --dataset_name DemoCeleb --layout custom $(DEMO_FACES)
+	$(PY) preprocessing/preprocess.py --dataset_name DemoWild --layout custom $(DEMO_FACES)
+	$(PY) preprocessing/rearrange.py --dataset_name DemoForensics --layout FaceForensics++ $(DEMO_INDEX)
+	$(PY) preprocessing/rearrange.py --dataset_name DemoCeleb --layout custom $(DEMO_INDEX)
+	$(PY) preprocessing/rearrange.py --dataset_name DemoWild --layout custom $(DEMO_INDEX)
 
 test: setup      ## the whole test suite, in parallel
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS)

@@ -173,7 +173,17 @@ def test_a_deepfakebench_file_loads_with_one_warning(write, caplog):
     with caplog.at_level(logging.WARNING, "clipdeepfake"):
         config = load_config(write(FOREIGN))
     assert len(caplog.records) == 1
-    for word in ("log_dir", "all_dataset", "cuda", "cudnn", "ngpu", "logdir", "losstype", "first of two `nEpochs`", "xception"):
+    for word in (
+        "log_dir",
+        "all_dataset",
+        "cuda",
+        "cudnn",
+        "ngpu",
+        "logdir",
+        "losstype",
+        "first of two `nEpochs`",
+        "xception",
+    ):
         assert word in caplog.text
     assert config.nEpochs == 10
     assert config.log_dir == "./logs"

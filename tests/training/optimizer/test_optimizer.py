@@ -13,7 +13,9 @@ from training.optimizer.schedule import factor, set_learning_rate
 
 
 def settings(**keys):
-    return SimpleNamespace(**{"lr_scheduler": None, "warmup_steps": 0, "lr_gamma": 0.5, "lr_step": 2, "lr_min": 0.1, **keys})
+    return SimpleNamespace(
+        **{"lr_scheduler": None, "warmup_steps": 0, "lr_gamma": 0.5, "lr_step": 2, "lr_min": 0.1, **keys}
+    )
 
 
 def test_step_schedule_steps_by_epochs():
@@ -50,7 +52,10 @@ def test_set_learning_rate_keeps_the_ratio_of_groups():
 
 def test_sam_perturbs_by_rho_along_the_gradient_and_returns_exactly():
     generator = torch.Generator().manual_seed(0)
-    parameters = [nn.Parameter(torch.randn(5, generator=generator)), nn.Parameter(torch.randn(2, 3, generator=generator))]
+    parameters = [
+        nn.Parameter(torch.randn(5, generator=generator)),
+        nn.Parameter(torch.randn(2, 3, generator=generator)),
+    ]
     before = [p.detach().clone() for p in parameters]
     for p in parameters:
         p.grad = torch.randn(p.shape, generator=generator)
