@@ -50,7 +50,7 @@ def training_loaders(config: Config, process: Process) -> tuple[Loader, Loader |
         return train, None, "no validation split exists; the last checkpoint is the result"
     tested: set[str] = set()
     for name in config.test_dataset:
-        tested |= set(build_loader(config, "test", name, data_info=train.info).index.video_ids())
+        tested |= set(build_loader(config, "test", name, data_info=train.info).index.same_video_keys())
     val = build_loader(config, "val", having, data_info=train.info, exclude=tested, **ranks)
     if not len(val):
         return train, None, "every validation video also stands in a test set; the last checkpoint is the result"

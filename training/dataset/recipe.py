@@ -1,0 +1,249 @@
+"""How training samples are made. A recipe is one file, `<name>_recipe.py`, with one class under `@register_recipe`.
+
+A *draw* is a row of integers: the unit of shuffling, of sharing between processes and of skipping. `draws` returns all rows
+of an epoch, `load` turns one of them into one sample per role, and `collate` makes a batch of them, role by role. Whatever
+is random comes from the generator that `load` is given, so that a sample depends on (seed, epoch, position) and on nothing
+else. A detector may bring a recipe of its own: its configuration class names it by `dataset_type`'s default.
+
+A minimal recipe::
+
+    @register_recipe
+    class EveryFrameTwice(Recipe):
+        roles = 2                                  # collate gives all of role 0, then all of role 1
+
+        def draws(self, seed, epoch):              # (N, k) integers
+            return frame_draws(self.index, self.config.frame_num.train)
+
+        def load(self, draw, reader, rng):         # one sample per role
+            return [reader.frame(*draw, rng), reader.frame(*draw, rng)]
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import cv2
+import numpy as np
+import pydantic
+import torch
+
+from training.config.schema import Config, Section
+from training.dataset.augmentation import Augmentation, Plan
+from training.dataset.index import Index
+from training.dataset.sampling import spread
+from training.dataset.storage import Storage
+from training.errors import ConfigError
+
+Sample = dict[str, Any]
+Batch = dict[str, Any]
+R = TypeVar("R", bound="type[Recipe]")
+_SUFFIX = "_recipe"
+
+
+class NoOptions(Section):
+    """A recipe without keys of its own."""
+
+
+class FrameReader:
+    """Reads frames of an index with what belongs to them, resized and augmented.
+
+    Args:
+        index: the videos.
+        storages: one per dataset of the index.
+        config: resolution, masks, landmarks and augmentation.
+        augment: whether to augment (training).
+    """
+
+    def __init__(self, index: Index, storages: list[Storage], config: Config, augment: bool):
+        self.index, self.storages, self.config = index, storages, config
+        self.augmentation = Augmentation(config.data_aug, rescale=not config.with_landmark) if augment else None
+
+    def storage(self, video: int) -> Storage:
+        """Return where a video's frames lie."""
+        return self.storages[self.index.dataset[video]]
+
+    def plan(self, rng: np.random.Generator | None) -> Plan | None:
+        """Draw an augmentation plan, for those who share one between frames; None where nothing is augmented."""
+        return self.augmentation.plan(rng) if self.augmentation and rng is not None else None
+
+    def raw(self, video: int, position: int, landmark: bool = False, mask: bool = False) -> Sample:
+        """Return a stored frame as it is: `image` RGB `(H, W, 3)`, and where asked `landmark` (81, 2) and `mask` (H, W)."""
+        storage = self.storage(video)
+        path, number = self.index.frame(video, position)
+        image = storage.read_image(path)
+        sample: Sample = {"image": image, "frame": number}
+        if landmark:
+            sample["landmark"] = storage.read_landmark(self.index.landmark(video, position))
+        if mask:
+            listed = self.index.mask(video, position)
+            sample["mask"] = np.zeros(image.shape[:2], np.uint8) if listed is None else storage.read_mask(listed)
+        return sample
+
+    def frame(
+        self, video: int, position: int, rng: np.random.Generator | None = None, plan: Plan | None = None
+    ) -> Sample:
+        """Return a finished sample of one frame: see `finish` and `labels`."""
+        raw = self.raw(video, position, self.config.with_landmark, self.config.with_mask)
+        return {**self.finish(raw, plan or self.plan(rng)), **self.labels(video), "frame": raw["frame"]}
+
+    def finish(self, sample: Sample, plan: Plan | None) -> Sample:
+        """Augment and resize `image`, `mask` and `landmark` together: image `(H, W, 3)` at the configured resolution."""
+        image = sample["image"]
+        height, width = image.shape[:2]
+        done: Sample = {}
+        if plan is not None and self.augmentation is not None:
+            done["image"] = self.augmentation.image(image, plan)
+            if "mask" in sample:
+                done["mask"] = self.augmentation.mask(sample["mask"], plan)
+            if "landmark" in sample:
+                done["landmark"] = self.augmentation.landmark(sample["landmark"], plan, width, height)
+        else:
+            done = {key: sample[key] for key in ("image", "mask", "landmark") if key in sample}
+        size = self.config.resolution
+        if (height, width) != (size, size):
+            shrink = size < min(height, width)
+            done["image"] = cv2.resize(
+                done["image"], (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
+            )
+            if "mask" in done:
+                done["mask"] = cv2.resize(done["mask"], (size, size), interpolation=cv2.INTER_NEAREST)
+            if "landmark" in done:
+                done["landmark"] = done["landmark"] * np.float32([size / width, size / height])
+        return done
+
+    def labels(self, video: int) -> Sample:
+        """Return what is known of a video: label, method, unique name, identities and domain."""
+        index = self.index
+        return {
+            "label": int(index.label[video]),
+            "method": int(index.method[video]),
+            "video": index.video_id(video),
+            "target_id": int(index.target[video]),
+            "source_id": int(index.source[video]),
+            "domain": int(index.domain[video]),
+        }
+
+
+class Recipe:
+    """Base of recipes: validates the recipe's own keys and collates."""
+
+    name: ClassVar[str] = ""
+    roles: ClassVar[int] = 1
+    Options: ClassVar[type[Section]] = NoOptions
+    needs_landmark: ClassVar[bool] = False
+
+    def __init__(self, config: Config, index: Index, split: str = "train"):
+        self.config, self.index, self.split = config, index, split
+        try:
+            self.options: Any = self.Options.model_validate(config.recipe)
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            known = ", ".join(self.Options.model_fields) or "none"
+            raise ConfigError(f"recipe.{key}: {first['msg']}; keys of the recipe `{self.name}`: {known}") from None
+
+    @property
+    def frame_num(self) -> int:
+        """Frames wanted per video in this split."""
+        wanted = self.config.frame_num
+        return {"train": wanted.train, "val": wanted.val or wanted.test, "test": wanted.test}[self.split]
+
+    def draws(self, seed: int, epoch: int) -> np.ndarray:
+        """Return `(N, k)` integers, one row per draw."""
+        raise NotImplementedError
+
+    def load(self, draw: np.ndarray, reader: FrameReader, rng: np.random.Generator | None) -> list[Sample]:
+        """Return the samples of one draw, one per role. `rng` is None where nothing may be random (evaluation)."""
+        raise NotImplementedError
+
+    def describe(self, draw: np.ndarray) -> str:
+        """Return the video that a draw is about, for messages."""
+        return self.index.video_id(int(draw[0]))
+
+    def collate(self, loaded: list[list[Sample]]) -> Batch:
+        """Return a flat, role-major batch of the samples of several draws."""
+        samples = [draw[role] for role in range(self.roles) for draw in loaded]
+        batch: Batch = {"image": stack_images([s["image"] for s in samples])}
+        for key in ("label", "method", "target_id", "source_id", "domain", "frame", "index"):
+            if key in samples[0]:
+                batch[key] = torch.tensor([s[key] for s in samples], dtype=torch.int64)
+        batch["video"] = [s["video"] for s in samples]
+        if "mask" in samples[0]:
+            batch["mask"] = torch.from_numpy(np.stack([s["mask"] for s in samples])).unsqueeze(-3)
+        if "landmark" in samples[0]:
+            batch["landmark"] = torch.from_numpy(np.stack([s["landmark"] for s in samples]).astype(np.float32))
+        for key in samples[0].keys() - batch.keys():
+            batch[key] = torch.from_numpy(np.stack([np.asarray(s[key]) for s in samples]))
+        batch["roles"] = self.roles
+        return batch
+
+    def empty(self) -> Batch:
+        """Return a batch of no samples, for a process whose share could not be read."""
+        size = self.config.resolution
+        clip = (self.config.clip_size,) if self.config.video_mode else ()
+        batch: Batch = {
+            "image": torch.empty((0, *clip, 3, size, size), dtype=torch.uint8),
+            "video": [],
+            "roles": self.roles,
+        }
+        for key in ("label", "method", "target_id", "source_id", "domain", "frame", "index"):
+            batch[key] = torch.empty(0, dtype=torch.int64)
+        if self.config.with_mask:
+            batch["mask"] = torch.empty((0, *clip, 1, size, size), dtype=torch.uint8)
+        if self.config.with_landmark:
+            batch["landmark"] = torch.empty((0, *clip, 81, 2))
+        return batch
+
+
+def stack_images(images: list[np.ndarray]) -> torch.Tensor:
+    """Return `(B, …, 3, H, W)` of `(…, H, W, 3)` arrays."""
+    return torch.from_numpy(np.stack(images)).movedim(-1, -3).contiguous()
+
+
+def frame_draws(index: Index, wanted: int) -> np.ndarray:
+    """Return `(N, 2)` rows (video, position): frames spread evenly over every video."""
+    positions = [spread(int(count), wanted) for count in index.frames]
+    videos = np.repeat(np.arange(len(index)), [len(p) for p in positions])
+    return np.stack([videos, np.concatenate(positions)], axis=1) if len(index) else np.empty((0, 2), np.int64)
+
+
+_REGISTRY: dict[str, type[Recipe]] = {}
+
+
+def register_recipe(cls: R) -> R:
+    """Register the recipe of a file `<name>_recipe.py`, or one that a detector's file brings, under that file's name."""
+    stem = cls.__module__.rpartition(".")[2]
+    cls.name = stem.removesuffix(_SUFFIX).removesuffix("_detector")
+    _REGISTRY[cls.name] = cls
+    return cls
+
+
+def available_recipes() -> list[str]:
+    """Return the names of the recipes in this folder."""
+    return sorted(path.stem.removesuffix(_SUFFIX) for path in Path(__file__).parent.glob(f"*{_SUFFIX}.py"))
+
+
+def recipe_class(config: Config) -> type[Recipe]:
+    """Return the recipe that the configuration means.
+
+    `dataset_type` null: `frames`, or `clips` with `video_mode`. `blend`, the field's word for "whatever this detector
+    blends": the recipe named like the detector.
+
+    Raises:
+        ConfigError: there is no such recipe; names those there are.
+    """
+    name = config.dataset_type or ("clips" if config.video_mode else "frames")
+    if name == "blend":
+        name = config.model_name
+    name = {"pair": "pairs", "I2G": "i2g"}.get(name, name)
+    there = available_recipes()
+    if name in there:
+        importlib.import_module(f"training.dataset.{name}{_SUFFIX}")
+    if name not in _REGISTRY:
+        close = difflib.get_close_matches(name, there, n=1)
+        hint = f"did you mean `{close[0]}`?" if close else f"known: {', '.join(there)}"
+        raise ConfigError(f"dataset_type: there is no recipe `{name}`; {hint}")
+    return _REGISTRY[name]
