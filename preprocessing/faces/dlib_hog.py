@@ -1,0 +1,156 @@
+"""dlib's HOG detector (Dalal & Triggs, CVPR 2005; King, arXiv 1502.00046), searched where it pays.
+
+The field's packs were made with `detector(frame, 1)`: the whole frame, doubled, and then a pyramid of levels, each 5/6 of the
+one before, on which a window of fixed size slides in steps of 8 pixels. A landmark predictor depends on the box it starts
+from, so crops agree with those packs only when boxes fall on that very grid. Instead of the whole pyramid of a whole
+frame, this detector renders just the tile of just the level that matters, on the same grid, and runs dlib on that:
+
+* somewhere in the frame: reduced copies first, finer ones only when nothing was found (the largest face is found first);
+* near a known box: three levels, one tile each: a hundredth of the pixels.
+"""
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocessing.faces.detection import Box, overlap, to_gray
+
+_CELL = 8  # pixels of a HOG cell
+_STEP = 1.2  # ratio of neighbouring pyramid levels
+_DRIFT = 0.25  # dlib's own shift, in pixels, from one level to the next (as its boxes show)
+_SHIFT = (1.25, 0.75)  # and, in x and y, from the doubled frame to the frame
+_WINDOW = 73  # side of the sliding window as dlib reports it, in pixels of its level
+_TILE_MARGIN = 40  # pixels of a level searched on each side of the box, half a face's width
+_COARSE_SIDES = (256, 448, 720)  # shorter sides tried before the frame itself
+_FINEST = 2.0  # the reference's one upsampling
+
+_NEAR_THRESHOLD = -0.2
+"""Near a known face a weaker answer is believed; anywhere else dlib's own threshold 0 holds."""
+
+
+class DlibHog:
+    """The default detector; CPU, one thread."""
+
+    def __init__(self) -> None:
+        import dlib
+
+        self._detector = dlib.get_frontal_face_detector()
+
+    def detect(self, image: NDArray[np.uint8], near: Box | None = None) -> list[Box]:
+        """Return the faces of an (H, W, 3) RGB image, largest first; with `near`, those of about that place and size."""
+        return self._near(image, near) if near is not None else self._anywhere(image)
+
+    def _anywhere(self, image: NDArray[np.uint8]) -> list[Box]:
+        # Where to look closer: brightness alone answers faster. The tiles keep their colours, as the reference does.
+        gray = to_gray(image)
+        short = min(gray.shape)
+        scales = [side / short for side in _COARSE_SIDES if side < short] + [1.0, _FINEST]
+        for scale in scales:
+            found = self._run(_resized(gray, scale), 0.0)
+            if found:
+                boxes = [Box(*(value / scale for value in box[:4]), box.score) for box in found]
+                return _largest_first([self._refined(image, box) for box in boxes])
+        return []
+
+    def _refined(self, image: NDArray[np.uint8], box: Box) -> Box:
+        """Move a box that a reduced copy gave onto the reference's grid."""
+        return max(self._near(image, box), key=lambda other: overlap(other, box), default=box)
+
+    def _near(self, image: NDArray[np.uint8], box: Box) -> list[Box]:
+        level = _level_of(box.side)
+        found = [hit for step in (-1, 0, 1) if level + step >= 0 for hit in self._tile(image, box, level + step)]
+        kept: list[Box] = []
+        for hit in sorted(found, key=lambda hit: -hit.score):
+            if all(overlap(hit, other) < 0.3 for other in kept):
+                kept.append(hit)
+        return _largest_first(kept)
+
+    def _tile(self, image: NDArray[np.uint8], box: Box, level: int) -> list[Box]:
+        height, width = image.shape[:2]
+        columns, rows = _level_side(width, level), _level_side(height, level)
+        # Tiles start on the level's cell grid and reach past the window by the cells that HOG normalises with.
+        left = max(0, int(_to_level(box.left, level, _SHIFT[0]) - _TILE_MARGIN) // _CELL * _CELL)
+        top = max(0, int(_to_level(box.top, level, _SHIFT[1]) - _TILE_MARGIN) // _CELL * _CELL)
+        right = min(columns, int(_to_level(box.right, level, _SHIFT[0])) + _TILE_MARGIN)
+        bottom = min(rows, int(_to_level(box.bottom, level, _SHIFT[1])) + _TILE_MARGIN)
+        if right - left < _WINDOW or bottom - top < _WINDOW:
+            return []
+        step_x, step_y = (width - 1) / (columns - 1), (height - 1) / (rows - 1)
+        tile = _sample(image, left, top, right - left, bottom - top, step_x, step_y)
+        hits = []
+        for hit in self._run(tile, _NEAR_THRESHOLD):
+            if hit.right - hit.left > _WINDOW + 1:
+                continue  # of a smaller copy of the tile, which is off the grid; the next level's tile answers for it
+            x, y = hit.left + left, hit.top + top
+            side = hit.right - hit.left
+            hits.append(
+                Box(
+                    _from_level(x, level, _SHIFT[0]),
+                    _from_level(y, level, _SHIFT[1]),
+                    _from_level(x + side, level, _SHIFT[0]),
+                    _from_level(y + side, level, _SHIFT[1]),
+                    hit.score,
+                )
+            )
+        return hits
+
+    def _run(self, image: NDArray[np.uint8], threshold: float) -> list[Box]:
+        rectangles, scores, _ = self._detector.run(image, 0, threshold)
+        return [Box(r.left(), r.top(), r.right(), r.bottom(), float(score)) for r, score in zip(rectangles, scores)]
+
+
+def _largest_first(boxes: list[Box]) -> list[Box]:
+    return sorted(boxes, key=lambda box: -box.area)
+
+
+def _level_of(side: float) -> int:
+    return max(0, round(math.log(max(side, 1.0) * _FINEST / _WINDOW) / math.log(_STEP)))
+
+
+def _level_side(side: int, level: int) -> int:
+    length = 2 * side
+    for _ in range(level):
+        length = int(5 * length / 6 + 0.5)
+    return length
+
+
+def _to_level(value: float, level: int, shift: float) -> float:
+    value = (value + shift) * 2
+    for _ in range(level):
+        value = value / _STEP - _DRIFT
+    return value
+
+
+def _from_level(value: float, level: int, shift: float) -> int:
+    for _ in range(level):
+        value = (value + _DRIFT) * _STEP
+    return math.floor(value / 2 - shift + 0.5)
+
+
+def _resized(gray: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    if scale == 1:
+        return gray
+    return cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+
+
+def _sample(
+    image: NDArray[np.uint8], left: int, top: int, width: int, height: int, step_x: float, step_y: float
+) -> NDArray[np.uint8]:
+    """Render (height, width) pixels of a level; its pixel (x, y) lies at (x * step_x, y * step_y) of the frame."""
+    x, y = left * step_x, top * step_y
+    halve = max(1, int(min(step_x, step_y)))
+    if halve > 1:
+        # Bilinear sampling alone would skip pixels: average blocks first. A block's centre is at block * n + (n - 1) / 2.
+        x0, y0 = max(0, int(x) - halve), max(0, int(y) - halve)
+        x1, y1 = math.ceil(x + width * step_x) + halve, math.ceil(y + height * step_y) + halve
+        part = image[y0:y1, x0:x1]
+        rows, columns = part.shape[0] // halve, part.shape[1] // halve
+        image = cv2.resize(part[: rows * halve, : columns * halve], (columns, rows), interpolation=cv2.INTER_AREA)
+        x, y = ((value - origin - (halve - 1) / 2) / halve for value, origin in ((x, x0), (y, y0)))
+        step_x, step_y = step_x / halve, step_y / halve
+    matrix = np.array([[step_x, 0, x], [0, step_y, y]])
+    return cv2.warpAffine(
+        image, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+    )

@@ -1,0 +1,241 @@
+"""A dataset's frames, masks and landmarks in one LMDB database: keys are paths below the rgb_dir, values encoded files.
+
+Images stay in a form that `cv2.imdecode` reads, whatever the codec, so readers need not be told which it was; landmarks are
+81 x 2 little-endian uint32, as in DeepfakeBench's databases (which cannot hold a negative coordinate: it becomes 0).
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from preprocessing.layouts import Group, find_layout
+from preprocessing.layouts._base import PRODUCTS
+from preprocessing.options import dataset_folder
+from preprocessing.run_preprocess import chosen_groups, say
+from training.errors import ConfigError, DataError
+from training.io import read_json, write_json
+
+CODECS = ("png", "webp", "jpeg", "raw")
+KEYS = ("posix", "deepfakebench")
+_BATCH = 256  # files per transaction: what a kill can cost
+_SAMPLE = 1000  # entries decoded again by --verify sample
+_FIRST_MAP = 1 << 28
+_MARKS = "pack.json"  # beside data.mdb: what the database was written with
+
+Codec = Callable[[Path], bytes]
+
+
+def to_lmdb(
+    dataset_name: str,
+    dataset_root_path: str,
+    output_lmdb_dir: str,
+    layout: str | None = None,
+    codec: str | None = None,
+    quality: int | None = None,
+    keys: str | None = None,
+    verify: str | None = None,
+    comp: str | None = None,
+) -> Path:
+    """Pack one dataset, or go on packing it; returns the database's folder.
+
+    Raises:
+        ConfigError: an option is wrong, or the database was begun with another codec. DataError: nothing to pack, or
+            the verification found a difference.
+    """
+    codec, keys, verify = codec or "png", keys or "posix", verify or "sample"
+    for flag, value, known in (("codec", codec, CODECS), ("keys", keys, KEYS), ("verify", verify, ("sample", "all"))):
+        if value not in known:
+            raise ConfigError(f"--{flag} {value}: choose one of {', '.join(known)}")
+    quality = 95 if quality is None else quality
+    if not 1 <= quality <= 100:
+        raise ConfigError(f"--quality {quality}: it must lie between 1 and 100")
+    if not output_lmdb_dir:
+        raise ConfigError("output_lmdb_dir is not set; give --output_lmdb_dir, the folder for the database")
+    rules = find_layout(dataset_name, layout)
+    folder = rules.folder(dataset_name)
+    root = dataset_folder(dataset_root_path, folder, rules.recognises)
+    groups = chosen_groups(rules, root, dataset_name, comp, None)
+    place = Path(output_lmdb_dir).expanduser() / f"{folder}_lmdb"
+    say(f"packing {root} -> {place}")
+    pack = _Pack(place, {"codec": codec, "quality": quality if codec == "jpeg" else None, "keys": keys})
+    try:
+        _fill(pack, root, groups, codec, quality, keys)
+        _check(pack, root, groups, codec, keys, verify == "all")
+    finally:
+        pack.close()
+    return place
+
+
+class _Pack:
+    """An LMDB environment whose map grows when it is full."""
+
+    def __init__(self, place: Path, marks: dict[str, Any]):
+        import lmdb
+
+        self._full = lmdb.MapFullError
+        begun = place / _MARKS
+        if begun.exists() and read_json(begun) != marks:
+            raise ConfigError(
+                f"{place} was begun with {json.dumps(read_json(begun))}; use the same options, or another folder"
+            )
+        place.mkdir(parents=True, exist_ok=True)
+        try:
+            self.environment = lmdb.open(str(place), map_size=_FIRST_MAP, readahead=False)
+        except lmdb.Error as error:
+            raise DataError(f"cannot open the database {place}: {error}; remove it to begin again") from error
+        if not begun.exists():
+            write_json(begun, marks)
+        size = self.environment.info()["map_size"]
+        self.environment.set_mapsize(max(size, _FIRST_MAP))
+
+    def missing(self, keys: list[bytes]) -> list[bool]:
+        """Tell for each key whether the database lacks it."""
+        with self.environment.begin() as transaction:
+            cursor = transaction.cursor()
+            return [not cursor.set_key(key) for key in keys]
+
+    def put(self, items: list[tuple[bytes, bytes]]) -> None:
+        """Write a batch whole; a full map is doubled and the batch written again."""
+        while True:
+            try:
+                with self.environment.begin(write=True) as transaction:
+                    for key, value in items:
+                        transaction.put(key, value)
+                return
+            except self._full:
+                self.environment.set_mapsize(2 * self.environment.info()["map_size"])
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a value."""
+        with self.environment.begin() as transaction:
+            return transaction.get(key)
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.environment.sync(True)
+        self.environment.close()
+
+
+def product_files(root: Path, groups: list[Group]) -> Iterator[str]:
+    """Yield every frame, mask and landmark file of the groups, relative to the dataset's folder, forward slashes."""
+    for group in groups:
+        for kind in PRODUCTS:
+            base = root / group.folder / kind
+            if kind == "masks" and not (root / group.folder / "frames").is_dir():
+                continue
+            for here, folders, files in os.walk(base):
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                inside = Path(here).relative_to(root).as_posix()
+                for name in sorted(files):
+                    if name.endswith((".png", ".npy")) and not name.startswith("."):
+                        yield f"{inside}/{name}"
+
+
+def key_of(folder: str, path: str, keys: str) -> bytes:
+    """Return the key of a file: `<dataset>/<path>`, with backslashes in DeepfakeBench's form."""
+    key = f"{folder}/{path}"
+    return (key.replace("/", "\\") if keys == "deepfakebench" else key).encode()
+
+
+def encoded(path: Path, codec: str, quality: int) -> bytes:
+    """Return what is stored for a file.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    if path.suffix == ".npy":
+        return landmark_bytes(path)
+    data = path.read_bytes()
+    import cv2
+
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    if image is None:
+        raise DataError(f"{path} is not a readable image; make it again with preprocess.py")
+    if codec == "png":
+        return data
+    forms = {
+        "webp": (".webp", [cv2.IMWRITE_WEBP_QUALITY, 101]),  # above 100 is lossless
+        "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality]),
+        "raw": (".ppm" if image.ndim == 3 else ".pgm", [cv2.IMWRITE_PXM_BINARY, 1]),
+    }
+    # Masks must stay exact: JPEG is for pictures only.
+    suffix, options = forms["webp" if codec == "jpeg" and "masks" in path.parts else codec]
+    done, coded = cv2.imencode(suffix, image, options)
+    if not done:
+        raise DataError(f"{path} cannot be stored as {codec}; choose another --codec")
+    return coded.tobytes()
+
+
+def landmark_bytes(path: Path) -> bytes:
+    """Return the 648 bytes of a landmark file: (81, 2) uint32."""
+    try:
+        points = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(f"{path} is not a readable landmark file; make it again with preprocess.py") from error
+    if points.shape != (81, 2):
+        raise DataError(f"{path} holds {points.shape} numbers instead of 81 points; make it again with preprocess.py")
+    return np.rint(points).clip(0).astype("<u4").tobytes()
+
+
+def _fill(pack: _Pack, root: Path, groups: list[Group], codec: str, quality: int, keys: str) -> None:
+    files, written, there, size, start = product_files(root, groups), 0, 0, 0, perf_counter()
+    with ThreadPoolExecutor() as threads:  # OpenCV encodes outside the interpreter's lock
+        while batch := list(islice(files, _BATCH)):
+            names = [key_of(root.name, path, keys) for path in batch]
+            todo = [(name, root / path) for name, path, new in zip(names, batch, pack.missing(names)) if new]
+            there += len(batch) - len(todo)
+            values = list(threads.map(lambda item: encoded(item[1], codec, quality), todo))
+            pack.put([(name, value) for (name, _), value in zip(todo, values)])
+            written += len(todo)
+            size += sum(map(len, values))
+    if not written + there:
+        raise DataError(f"{root} holds no frames; run preprocess.py first")
+    seconds = max(perf_counter() - start, 1e-9)
+    say(
+        f"{written} entries written ({size / 2**20:.1f} MiB, {written / seconds:.0f} a second), {there} were there before"
+    )
+
+
+def _check(pack: _Pack, root: Path, groups: list[Group], codec: str, keys: str, everything: bool) -> None:
+    """Every file must have its key, and what is decoded again must be what the file holds."""
+    import cv2
+
+    paths = list(product_files(root, groups))
+    for start in range(0, len(paths), 10_000):
+        part = paths[start : start + 10_000]
+        gone = pack.missing([key_of(root.name, path, keys) for path in part])
+        if any(gone):
+            raise DataError(f"the database lacks {part[gone.index(True)]}; run to_lmdb.py again")
+    step = 1 if everything else max(1, len(paths) // _SAMPLE)
+    pictures, seconds = 0, 0.0
+    for path in paths[::step]:
+        value = pack.get(key_of(root.name, path, keys))
+        assert value is not None
+        if path.endswith(".npy"):
+            same = value == landmark_bytes(root / path)
+        else:
+            start_time = perf_counter()
+            image = cv2.imdecode(np.frombuffer(value, np.uint8), cv2.IMREAD_UNCHANGED)
+            seconds, pictures = seconds + perf_counter() - start_time, pictures + 1
+            origin = cv2.imread(str(root / path), cv2.IMREAD_UNCHANGED)
+            same = image is not None and image.shape[:2] == origin.shape[:2]
+            if same and (codec != "jpeg" or "/masks/" in path):
+                same = np.array_equal(_one_plane(image, origin), origin)
+        if not same:
+            raise DataError(f"the database holds something else than {root / path}; remove the database and pack again")
+    rate = pictures / seconds if seconds else 0.0
+    say(
+        f"verified: {len(paths)} keys, {len(paths[::step])} entries decoded and compared; {rate:.0f} images a second ({codec})"
+    )
+
+
+def _one_plane(image: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    """WebP knows no gray pictures: it returns three equal planes."""
+    return image[..., 0] if image.ndim == 3 and origin.ndim == 2 else image

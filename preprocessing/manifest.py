@@ -1,0 +1,59 @@
+"""`manifest.jsonl`: one line per video with its state, so that a run can stop at any moment and go on later."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from preprocessing.extraction import Outcome, Settings
+
+FINISHED = ("done", "partial", "no_face")
+
+
+class Manifest:
+    """Lines are only appended; the last line of a video counts, and a torn last line (kill -9) is dropped.
+
+    Args:
+        folder: the dataset's output folder.
+        shard: (i, n) of a sharded run, which writes a file of its own; every run reads all of them.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, shard: tuple[int, int] | None = None):
+        name = "manifest.jsonl" if shard is None else f"manifest.{shard[0]}-of-{shard[1]}.jsonl"
+        self.path = folder / name
+        self._settings = asdict(settings)
+        self.entries: dict[str, dict] = {}
+        for path in sorted(folder.glob("manifest*.jsonl"), key=lambda path: path.stat().st_mtime_ns):
+            for entry in read_manifest(path):
+                self.entries[entry["video"]] = entry
+
+    def finished(self, key: str) -> bool:
+        """Tell whether a video needs no more work under these settings; failed ones are tried again."""
+        entry = self.entries.get(key)
+        return entry is not None and entry["state"] in FINISHED and entry.get("settings") == self._settings
+
+    def add(self, outcome: Outcome) -> None:
+        """Append one outcome; it has reached the operating system when this returns."""
+        values = asdict(outcome)
+        entry = {"video": values.pop("key"), **values, "settings": self._settings}
+        self.entries[entry["video"]] = entry
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "ab+") as file:
+            line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
+            if file.tell():
+                file.seek(-1, 2)
+                if file.read(1) != b"\n":
+                    line = b"\n" + line  # the run before was killed in the middle of a line
+            file.write(line)
+
+
+def read_manifest(path: Path) -> list[dict]:
+    """Return the entries of a manifest in writing order, without lines that were torn by a kill."""
+    entries = []
+    for line in path.read_bytes().splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and "video" in entry and "state" in entry:
+            entries.append(entry)
+    return entries

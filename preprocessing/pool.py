@@ -1,0 +1,93 @@
+"""Many videos at once: processes on this machine, or Ray's cluster, with the same function for each video."""
+
+import multiprocessing
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+
+from preprocessing.extraction import Job, Outcome, process_video
+from training.errors import ConfigError
+
+_AHEAD = 2
+"""Videos handed out per worker; few, so that a worker's death puts few others under suspicion."""
+
+
+def run_here(jobs: Iterable[Job], workers: int) -> Iterator[Outcome]:
+    """Yield the outcome of each job as it ends, computed by `workers` processes (0: this one)."""
+    if workers == 0:
+        yield from map(process_video, jobs)
+        return
+    waiting = deque(jobs)
+    while waiting:
+        suspects = yield from _run_pool(waiting, workers)
+        # A native library crashed on one of these. Each alone in a process of its own tells which.
+        for job in suspects:
+            yield _run_alone(job)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # Spawned, not forked: decoders and OpenCV keep threads that do not survive a fork.
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _run_pool(waiting: deque[Job], workers: int) -> Iterator[Outcome]:
+    """Work `waiting` off; return the jobs that were under way when a worker died, else nothing."""
+    running: dict[Future[Outcome], Job] = {}
+    pool = _pool(workers)
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers * _AHEAD:
+                running[pool.submit(process_video, waiting[0])] = waiting[0]
+                waiting.popleft()
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                outcome = future.result()
+                del running[future]
+                yield outcome
+    except BrokenProcessPool:
+        return list(running.values())
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return []
+
+
+def _run_alone(job: Job) -> Outcome:
+    with _pool(1) as pool:
+        try:
+            return pool.submit(process_video, job).result()
+        except BrokenProcessPool:
+            return Outcome(job.key, "failed", error="the decoder crashed on this file; download or re-encode it")
+
+
+def run_on_ray(jobs: Iterable[Job], workers: int | None = None) -> Iterator[Outcome]:
+    """Yield the outcome of each job as it ends, computed by the Ray cluster that RAY_ADDRESS names (else one started here).
+
+    Raises:
+        ConfigError: Ray is not installed.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError("--engine ray: Ray is not installed; run `pip install ray` or leave --engine out") from error
+    started = not ray.is_initialized()
+    if started:
+        ray.init(num_cpus=workers or None, include_dashboard=False, log_to_driver=False)
+    # A worker that dies is started again once; then its video is failed, not the run.
+    task = ray.remote(max_retries=1)(process_video)
+    waiting, running = deque(jobs), {}
+    limit = _AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    try:
+        while waiting or running:
+            while waiting and len(running) < limit:
+                job = waiting.popleft()
+                running[task.remote(job)] = job
+            finished, _ = ray.wait(list(running), num_returns=1)
+            job = running.pop(finished[0])
+            try:
+                yield ray.get(finished[0])
+            except ray.exceptions.WorkerCrashedError:
+                yield Outcome(job.key, "failed", error="the decoder crashed on this file; download or re-encode it")
+    finally:
+        if started:
+            ray.shutdown()

@@ -1,0 +1,53 @@
+"""Cut aligned faces, landmarks and masks out of a dataset's videos.
+
+    python preprocessing/preprocess.py --dataset_name FaceForensics++ --dataset_root_path /data --comp c23
+
+Start it again after an interruption and it goes on where it was; `manifest.jsonl` tells what became of each video.
+"""
+
+import argparse
+
+from training.cli import add_common, run
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's definition; what is left out comes from config.yaml."""
+    p = argparse.ArgumentParser(description="Cut aligned faces, landmarks and masks out of a dataset's videos.")
+    p.add_argument(
+        "--dataset_name", metavar="NAME", help="for example FaceForensics++, Celeb-DF-v2, or your own with --layout"
+    )
+    p.add_argument(
+        "--dataset_root_path", metavar="DIR", help="the folder that contains the dataset's folder (or that folder)"
+    )
+    p.add_argument("--layout", metavar="NAME", help="the dataset is laid out like this one; `custom`: real/ and fake/")
+    p.add_argument("--comp", metavar="raw|c23|c40|all", help="compression, in datasets that have them")
+    p.add_argument("--perturbation", metavar="NAME", help="DeeperForensics-1.0: one of its eleven sets, or all")
+    p.add_argument("--mode", metavar="fixed_num_frames|fixed_stride", help="how frames are chosen")
+    p.add_argument("--num_frames", type=int, metavar="N", help="frames per video, evenly spread (fixed_num_frames)")
+    p.add_argument("--stride", type=int, metavar="N", help="every N-th frame (fixed_stride)")
+    p.add_argument(
+        "--output", metavar="DIR", help="write below DIR instead of beside the videos; it becomes the rgb_dir"
+    )
+    p.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core; 0: none besides this)")
+    p.add_argument("--engine", metavar="local|ray", help="where videos are worked on (default: local)")
+    p.add_argument("--shard", metavar="i/n", help="do only part i of n (1/n … n/n), for batch systems")
+    p.add_argument("--detector", metavar="hog|cnn", help="face detector (default: hog)")
+    p.add_argument("--predictor", metavar="FILE", help="dlib landmark file (default: see dlib_tools/README.md)")
+    p.add_argument("--config", metavar="YAML", help="defaults (default: preprocessing/config.yaml)")
+    add_common(p)
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse and run; 0 when every video was read, 1 when some failed."""
+    arguments = vars(parser().parse_args(argv))
+    arguments.pop("debug")
+    config = arguments.pop("config")
+    from preprocessing.options import choose
+    from preprocessing.run_preprocess import preprocess
+
+    return preprocess(**choose(arguments, config, "preprocess"))
+
+
+if __name__ == "__main__":
+    run(main)

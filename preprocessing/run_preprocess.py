@@ -1,0 +1,169 @@
+"""The preprocessing of one dataset: list its videos, leave out finished ones, work the rest off, tell how it went."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+from preprocessing.extraction import Job, Outcome, Settings
+from preprocessing.layouts import Group, Layout, find_layout
+from preprocessing.manifest import Manifest
+from preprocessing.options import dataset_folder
+from preprocessing.progress import Progress
+from training.errors import ConfigError, DataError
+
+
+def preprocess(
+    dataset_name: str,
+    dataset_root_path: str,
+    layout: str | None = None,
+    comp: str | None = None,
+    perturbation: str | None = None,
+    mode: str | None = None,
+    num_frames: int | None = None,
+    stride: int | None = None,
+    output: str | None = None,
+    workers: int | None = None,
+    engine: str | None = None,
+    shard: str | None = None,
+    detector: str | None = None,
+    predictor: str | None = None,
+) -> int:
+    """Do a dataset; None leaves an option at its default. Returns the number to exit with: 1 when videos failed, else 0.
+
+    Raises:
+        ConfigError: an option is wrong. DataError: the dataset is not there or holds no videos.
+    """
+    if not dataset_name:
+        raise ConfigError("dataset_name is not set; give --dataset_name, for example FaceForensics++")
+    rules = find_layout(dataset_name, layout)
+    folder = rules.folder(dataset_name)
+    root = dataset_folder(dataset_root_path, folder, rules.recognises)
+    settings = _settings(mode, num_frames, stride, detector, predictor)
+    _check_models(settings)
+    part = parse_shard(shard)
+    target = Path(output).expanduser() / folder if output else root
+    say(f"dataset: {root}" + (f" -> {target}" if target != root else ""))
+
+    groups = chosen_groups(rules, root, dataset_name, comp, perturbation)
+    jobs = list_jobs(rules, root, groups, target, settings)
+    if not jobs:
+        raise DataError(f"{root} holds no videos in {', '.join(group.folder for group in groups)}")
+    if target != root:
+        copy_annotations(rules, root, target)
+    if part:
+        jobs = jobs[part[0] - 1 :: part[1]]
+    manifest = Manifest(target, settings, part)
+    todo = [job for job in jobs if not _finished(manifest, job)]
+    say(f"{len(jobs)} videos, {len(jobs) - len(todo)} of them finished before")
+    return _work(todo, jobs, manifest, engine, workers)
+
+
+def say(text: str) -> None:
+    """Print a plain line at once."""
+    print(text, flush=True)
+
+
+def _settings(
+    mode: str | None, num_frames: int | None, stride: int | None, detector: str | None, predictor: str | None
+) -> Settings:
+    from preprocessing.video_reader import choose_frames
+
+    given = {"mode": mode, "num_frames": num_frames, "stride": stride, "detector": detector, "predictor": predictor}
+    settings = Settings(**{key: value for key, value in given.items() if value is not None})
+    choose_frames(1, settings.mode, settings.num_frames, settings.stride)  # says what is wrong, before any video does
+    return settings
+
+
+def _check_models(settings: Settings) -> None:
+    from preprocessing.faces.detection import build_face_detector
+    from preprocessing.faces.landmarks import PREDICTOR_81, find_predictor
+
+    build_face_detector(settings.detector)
+    path = find_predictor(settings.predictor)
+    if path.name != PREDICTOR_81.name:
+        say(
+            f"landmarks: {path.name}; forehead points are extrapolated ({PREDICTOR_81.name} in dlib_tools/ predicts them)"
+        )
+
+
+def parse_shard(text: str | None) -> tuple[int, int] | None:
+    """Return (i, n) of "i/n", 1 ≤ i ≤ n."""
+    if text is None:
+        return None
+    first, slash, second = str(text).partition("/")
+    if not (slash and first.isdigit() and second.isdigit() and 1 <= int(first) <= int(second)):
+        raise ConfigError(f"--shard {text}: write it as i/n with 1 <= i <= n, for example 1/8")
+    return int(first), int(second)
+
+
+def chosen_groups(rules: Layout, root: Path, dataset: str, comp: str | None, perturbation: str | None) -> list[Group]:
+    """Return the dataset's groups of the asked compression; say which folders are there."""
+    groups = rules.groups(root, dataset, perturbation)
+    if rules.compressed and comp not in (None, "all"):
+        there = sorted({group.compression or "" for group in groups})
+        groups = [group for group in groups if group.compression == comp]
+        if not groups and there:
+            raise DataError(f"{root} has no videos in compression {comp}; there is {', '.join(there)} (--comp)")
+    if not groups:
+        raise DataError(f"{root} has none of the folders of {rules.names[0]}; see preprocessing/README.md")
+    for name in rules.unknown_folders(root):
+        say(f"left out: {name} is no folder that the layout {rules.names[0]} knows")
+    return groups
+
+
+def list_jobs(rules: Layout, root: Path, groups: Iterable[Group], target: Path, settings: Settings) -> list[Job]:
+    """Return a job per video; a fake without its mask is named."""
+    jobs = []
+    for group in groups:
+        videos = rules.sources(root, group)
+        say(f"  {group.folder}: {len(videos)} videos")
+        for video in videos:
+            if group.masks and video.mask is None:
+                say(f"  {video.path}: no mask in {group.masks}")
+            mask = root / video.mask if video.mask else None
+            jobs.append(Job(video.path, root / video.path, target / group.folder, video.name, mask, settings))
+    return jobs
+
+
+def copy_annotations(rules: Layout, root: Path, target: Path) -> None:
+    """Copy the small files that say splits and labels, so that the output can be indexed without the videos."""
+    for path in chain.from_iterable(root.glob(pattern) for pattern in rules.annotations):
+        place = target / path.relative_to(root)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+
+
+def _finished(manifest: Manifest, job: Job) -> bool:
+    if not manifest.finished(job.key):
+        return False
+    return manifest.entries[job.key]["faces"] == 0 or (job.folder / "frames" / job.name).is_dir()
+
+
+def _outcomes(jobs: list[Job], engine: str | None, workers: int | None) -> Iterator[Outcome]:
+    from preprocessing.pool import run_here, run_on_ray
+
+    if engine in (None, "local"):
+        count = min(len(os.sched_getaffinity(0)) if workers is None else workers, len(jobs))
+        return run_here(jobs, count)
+    if engine == "ray":
+        return run_on_ray(jobs, workers)
+    raise ConfigError(f"--engine {engine}: there is no such engine; choose local or ray")
+
+
+def _work(todo: list[Job], jobs: list[Job], manifest: Manifest, engine: str | None, workers: int | None) -> int:
+    progress = Progress(len(todo), sys.stderr)
+    for outcome in _outcomes(todo, engine, workers):
+        manifest.add(outcome)
+        progress.add(outcome)
+    progress.close()
+    entries = [manifest.entries[job.key] for job in jobs if job.key in manifest.entries]
+    count = {state: sum(entry["state"] == state for entry in entries) for state in ("partial", "no_face", "failed")}
+    faces = sum(entry["faces"] for entry in entries)
+    say(
+        f"{len(entries)} videos, {faces} faces, {count['no_face']} without a face, {count['partial']} partly unreadable, "
+        f"{count['failed']} failed; the list is {manifest.path}"
+    )
+    return 1 if count["failed"] else 0

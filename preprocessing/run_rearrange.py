@@ -1,0 +1,46 @@
+"""The indexing of one dataset: find it, build its index, write the files, say what was left out."""
+
+from pathlib import Path
+
+from preprocessing.frame_index import IndexReport, build_index, write_indexes
+from preprocessing.layouts import find_layout
+from preprocessing.options import dataset_folder
+from preprocessing.run_preprocess import chosen_groups, say
+from training.errors import ConfigError
+
+_SHOWN = 20
+
+
+def rearrange(
+    dataset_name: str,
+    dataset_root_path: str,
+    output_file_path: str,
+    layout: str | None = None,
+    comp: str | None = None,
+    perturbation: str | None = None,
+    as_deepfakebench: bool = False,
+) -> IndexReport:
+    """Index a dataset and write `<dataset>.json` and its companions; returns what was written.
+
+    Raises:
+        ConfigError: an option is wrong. DataError: no frames, or a split file is missing.
+    """
+    if not dataset_name:
+        raise ConfigError("dataset_name is not set; give --dataset_name, for example FaceForensics++")
+    if not output_file_path:
+        raise ConfigError("output_file_path is not set; give --output_file_path, the folder for the JSON index")
+    rules = find_layout(dataset_name, layout)
+    folder = rules.folder(dataset_name)
+    root = dataset_folder(dataset_root_path, folder, rules.recognises)
+    say(f"dataset: {root}")
+    groups = chosen_groups(rules, root, dataset_name, comp, perturbation)
+    given = str(dataset_root_path).rstrip("/")
+    prefix = f"{given}/{folder}" if (Path(given) / folder).is_dir() else given
+    report = build_index(rules, root, dataset_name, groups, prefix if as_deepfakebench else None, as_deepfakebench)
+    for note in report.notes[:_SHOWN]:
+        say(f"note: {note}")
+    if len(report.notes) > _SHOWN:
+        say(f"note: and {len(report.notes) - _SHOWN} more of the kind")
+    paths = write_indexes(report, Path(output_file_path).expanduser())
+    say(f"{report.videos} videos, {report.frames} frames -> {', '.join(str(path) for path in paths)}")
+    return report
