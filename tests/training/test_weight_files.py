@@ -56,7 +56,7 @@ def test_missing_truncated_and_empty_files(tmp_path):
     torch.save(network().state_dict(), tmp_path / "w.pth")
     data = (tmp_path / "w.pth").read_bytes()
     (tmp_path / "half.pth").write_bytes(data[: len(data) // 2])
-    with pytest.raises(WeightsError, match="half.pth"):
+    with pytest.raises(WeightsError, match=r"half\.pth"):
         read_state(tmp_path / "half.pth")
     torch.save({}, tmp_path / "empty.pth")
     with pytest.raises(WeightsError, match=r"no state_dict|no tensors"):

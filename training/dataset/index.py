@@ -60,7 +60,7 @@ class Index:
         for name, dataset in zip(self.label_names, self.dataset, strict=True):
             if name not in config.label_dict:
                 raise DataError(
-                    f"the label `{name}` of {self.datasets[dataset]} is not in label_dict; add `{name}: 0` (real) or `1` (fake) there"
+                    f"the label `{name}` of {self.datasets[dataset]} is not in label_dict; add it there with 0 (real) or 1 (fake)"
                 )
         return np.array([config.label_dict[name] for name in self.label_names], np.int8)
 
@@ -151,9 +151,7 @@ def _sibling(path: str, folder: str, suffix: str) -> str:
     parts = path.split("/")
     at = len(parts) - 1 - parts[::-1].index("frames") if "frames" in parts else None
     if at is None:
-        raise DataError(
-            f"{path} does not lie under a folder named frames, so its {folder} cannot be found; name them in the index"
-        )
+        raise DataError(f"{path} does not lie under a folder named frames, so its {folder} cannot be found")
     parts[at] = folder
     return "/".join(parts).rpartition(".")[0] + suffix
 

@@ -84,7 +84,7 @@ class FileStorage(_Decoding):
             return (self.root / path).read_bytes()
         except FileNotFoundError as error:
             raise DataError(
-                f"no such file: {self.place(path)}; the index names it: check rgb_dir, or run preprocess.py and rearrange.py again"
+                f"no such file: {self.place(path)}; check rgb_dir, or run preprocess.py and rearrange.py again"
             ) from error
         except OSError as error:
             raise DataError(f"cannot read {self.place(path)}: {error.strerror}") from error
@@ -147,7 +147,7 @@ class LmdbStorage(_Decoding):
             return self._points(np.load(io.BytesIO(data), allow_pickle=False), path)
         if len(data) != LANDMARKS * 2 * 4:
             raise DataError(
-                f"{self.place(path)} holds {len(data)} bytes instead of {LANDMARKS * 8}; write it again with to_lmdb.py"
+                f"{self.place(path)} holds {len(data)} bytes, not {LANDMARKS * 8}; write it again with to_lmdb.py"
             )
         return self._points(np.frombuffer(data, np.uint32).reshape(LANDMARKS, 2), path)
 

@@ -1,6 +1,7 @@
 """Optimisation: schedules, SAM and averages against their definitions."""
 
 import math
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -28,7 +29,7 @@ def test_cosine_and_linear_end_at_their_minimum():
         values = [factor(settings(lr_scheduler=name), step, 50, 10) for step in range(50)]
         assert values[0] == 1.0
         assert values[-1] == pytest.approx(0.1)
-        assert all(a > b for a, b in zip(values, values[1:], strict=False))
+        assert all(a > b for a, b in pairwise(values))
     cosine = factor(settings(lr_scheduler="cosine"), 10, 50, 10)
     assert cosine == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi * 10 / 49)) / 2)
 

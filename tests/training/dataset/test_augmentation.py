@@ -1,0 +1,112 @@
+"""Augmentation moves image, mask and landmarks together, and depends on the generator alone."""
+
+import numpy as np
+import pytest
+
+from training.config.schema import DataAug
+from training.dataset.augmentation import MIRROR, Augmentation
+from training.dataset.sampling import evaluation_batches, order, spread, spread_clips, training_batches
+
+OFF = {"flip_prob": 0, "rotate_prob": 0, "blur_prob": 0, "brightness_prob": 0, "compress_prob": 0, "rescale_prob": 0}
+
+
+def make(**keys) -> Augmentation:
+    return Augmentation(DataAug(**{**OFF, **keys}))
+
+
+def scene(size=64):
+    """An image that is black but for a white square, its mask, and the square's corners."""
+    image, mask = np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.uint8)
+    image[20:30, 34:50], mask[20:30, 34:50] = 255, 1
+    return image, mask
+
+
+def test_all_off_is_the_identity():
+    image, mask = scene()
+    augmentation = make()
+    plan = augmentation.plan(np.random.default_rng(0))
+    assert np.array_equal(augmentation.image(image, plan), image)
+    assert np.array_equal(augmentation.mask(mask, plan), mask)
+
+
+def test_flip_moves_the_mask_and_swaps_the_names_of_landmarks():
+    image, mask = scene()
+    augmentation = make(flip_prob=1)
+    plan = augmentation.plan(np.random.default_rng(0))
+    assert np.array_equal(augmentation.image(image, plan)[..., 0] > 0, augmentation.mask(mask, plan) > 0)
+    points = np.random.default_rng(1).uniform(0, 63, (81, 2)).astype(np.float32)
+    moved = augmentation.landmark(points, plan, 64, 64)
+    for index in range(81):
+        assert moved[index] == pytest.approx([63 - points[MIRROR[index], 0], points[MIRROR[index], 1]])
+    # The right eye's outer corner (36) and the left eye's (45) change places; the chin stays.
+    assert (MIRROR[36], MIRROR[45], MIRROR[8], MIRROR[48]) == (45, 36, 8, 54)
+    assert np.array_equal(MIRROR[MIRROR], np.arange(81))
+
+
+def test_rotation_moves_pixels_mask_and_points_alike():
+    image, mask = scene()
+    augmentation = make(rotate_prob=1, rotate_limit=[30, 30])
+    plan = augmentation.plan(np.random.default_rng(0))
+    turned, moved = augmentation.image(image, plan)[..., 0] > 127, augmentation.mask(mask, plan) > 0
+    assert (turned == moved).mean() > 0.99
+    middle = np.array([[(34 + 49) / 2, (20 + 29) / 2]], np.float32).repeat(68, 0)
+    point = augmentation.landmark(middle, plan, 64, 64)[0]
+    ys, xs = np.nonzero(moved)
+    assert point == pytest.approx([xs.mean(), ys.mean()], abs=0.6)
+
+
+def test_same_generator_same_result_and_probabilities_do_not_shift_each_other():
+    image = np.random.default_rng(3).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    augmentation = Augmentation(DataAug())
+    a = augmentation.image(image, augmentation.plan(np.random.default_rng(5)))
+    b = augmentation.image(image, augmentation.plan(np.random.default_rng(5)))
+    assert np.array_equal(a, b)
+    assert a.shape == image.shape
+    assert a.dtype == np.uint8
+    plain = make(compress_prob=1).plan(np.random.default_rng(5))
+    assert make(compress_prob=1, flip_prob=1).plan(np.random.default_rng(5)).quality == plain.quality
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{"blur_prob": 1}, {"brightness_prob": 1}, {"compress_prob": 1, "quality_upper": 50}, {"rescale_prob": 1}],
+)
+def test_each_step_changes_the_pixels_and_leaves_mask_and_points(keys):
+    image = np.random.default_rng(3).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    augmentation = make(**keys)
+    plan = augmentation.plan(np.random.default_rng(2))
+    assert not np.array_equal(augmentation.image(image, plan), image)
+    mask = (image[..., 0] > 100).astype(np.uint8)
+    assert np.array_equal(augmentation.mask(mask, plan), mask)
+    points = np.random.default_rng(1).uniform(0, 47, (81, 2)).astype(np.float32)
+    assert np.array_equal(augmentation.landmark(points, plan, 48, 48), points)
+
+
+def test_frequencies_follow_the_probabilities():
+    augmentation = Augmentation(DataAug(flip_prob=0.3, rotate_prob=0.6, blur_prob=0.1))
+    rng = np.random.default_rng(0)
+    plans = [augmentation.plan(rng) for _ in range(4000)]
+    assert np.mean([p.flip for p in plans]) == pytest.approx(0.3, abs=0.03)
+    assert np.mean([p.angle != 0 for p in plans]) == pytest.approx(0.6, abs=0.03)
+    assert np.mean([p.blur > 0 for p in plans]) == pytest.approx(0.1, abs=0.03)
+    assert {p.blur for p in plans} <= {0, 3, 5, 7}
+
+
+def test_frames_and_clips_are_spread():
+    assert spread(100, 5).tolist() == [0, 25, 50, 74, 99]
+    assert spread(3, 5).tolist() == [0, 1, 2]
+    assert spread_clips(16, 16, 8).tolist() == [0, 8]
+    assert spread_clips(7, 16, 8).tolist() == []
+    assert spread_clips(100, 8, 8).tolist() == [0]
+
+
+def test_orders_are_permutations_and_batches_partition_them():
+    assert sorted(order(50, 1, 2)) == list(range(50))
+    assert order(50, 1, 2).tolist() != order(50, 1, 3).tolist()
+    for world in (1, 2, 4):
+        shares = [training_batches(50, 8, rank, world) for rank in range(world)]
+        joined = [np.concatenate([share[step] for share in shares]).tolist() for step in range(6)]
+        assert joined == [list(range(i * 8, i * 8 + 8)) for i in range(6)]
+        evaluated = [p for rank in range(world) for part in evaluation_batches(50, 8, rank, world) for p in part]
+        assert evaluated == list(range(50))
+    assert [p.tolist() for p in training_batches(3, 8, 0, 1)] == [[0, 1, 2]]
