@@ -1,0 +1,1 @@
+"""Tables and figures from saved results: report, leaderboard, curves, robustness, ablation, efficiency, features, heat maps."""

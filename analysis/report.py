@@ -1,0 +1,166 @@
+"""Write one self-contained report.html for a run directory.
+
+python analysis/report.py logs/clip_ln/2026-01-01-12-00-00
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from training.cli import add_common, run
+
+TEMPLATES = Path(__file__).parent / "templates"
+LEVELS = ("frame", "video")
+TITLES = {"auc": "AUC", "eer": "EER", "ap": "AP", "acc": "ACC", "acc_real": "ACC real", "acc_fake": "ACC fake"}
+
+
+def write_report(run_dir: str | Path) -> Path:
+    """Write `<run_dir>/report.html` from what the run left there, and return its path.
+
+    The page needs no other file. Its first line is the run's `data_note`, where it has one. It shows what was run, all
+    figures with 95 % intervals, ROC and DET curves, score histograms, example faces with the method's maps, training curves,
+    and a section for each analysis tool that has been used on the run.
+
+    Raises:
+        DataError: the run has no results, or a file of it cannot be read.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    from analysis import report_charts as charts
+    from analysis.report_faces import example_groups
+    from analysis.results import Run
+    from training.io import atomic_write
+
+    source = Run(run_dir)
+    examples = [entry for name in source.datasets if (entry := example_groups(source.folder(name), name))]
+    maps = sorted({group["map"] for entry in examples for group in entry["groups"]} - {"image"})
+    page = (
+        Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+        .get_template("report.html.j2")
+        .render(
+            title=f"{source.detector}: deepfake detection report",
+            subtitle=_subtitle(source),
+            data_note=source.data_note,
+            tiles=_tiles(source.datasets),
+            facts=_facts(source),
+            config=source.config_text(),
+            interval_note=_interval_note(source.datasets),
+            tables=[_table(source.datasets, level) for level in LEVELS] + _by_manipulation(source),
+            curves=charts.curve_charts(source),
+            examples=examples,
+            maps=", ".join(maps),
+            training=charts.training_charts(source.history()),
+            sections=charts.section_charts(source.path),
+        )
+    )
+    path = source.path / "report.html"
+    atomic_write(path, page)
+    return path
+
+
+def figure_title(key: str) -> str:
+    """Return a figure's heading: `tnr_at_tpr95` is `TNR at 95 % TPR`."""
+    return f"TNR at {key.removeprefix('tnr_at_tpr')} % TPR" if key.startswith("tnr_at_tpr") else TITLES.get(key, key)
+
+
+def _cell(figure: dict) -> dict[str, str]:
+    if figure.get("low") is None:
+        return {"text": f"{figure['value']:.3f}", "small": ""}
+    return {"text": f"{figure['value']:.3f}", "small": f"{figure['low']:.3f}–{figure['high']:.3f}"}
+
+
+def _subtitle(source: Any) -> str:
+    trained = source.summary.get("train_dataset")
+    trained = ", ".join(trained) if isinstance(trained, list) else trained
+    tested = ", ".join(source.datasets)
+    return f"Trained on {trained}; tested on {tested}." if trained else f"Tested on {tested}."
+
+
+def _tiles(datasets: dict[str, dict]) -> list[dict[str, str]]:
+    tiles = []
+    for name, metrics in datasets.items():
+        cell = _cell(metrics["frame"]["auc"])
+        video = metrics["video"]["auc"]["value"]
+        tiles.append(
+            {"name": name, "value": cell["text"], "note": f"frame AUC {cell['small']} · video AUC {video:.3f}"}
+        )
+    return tiles
+
+
+def _facts(source: Any) -> list[tuple[str, str]]:
+    summary = source.summary
+    selection = summary.get("selection") or {}
+    facts = [("Detector", source.detector), ("Weights", summary.get("weights"))]
+    facts.append(("Checkpoint chosen by", selection.get("note")))
+    if selection.get("value") is not None:
+        facts.append(("Validation figure", f"{selection.get('metric', 'figure')} {selection['value']:.4f}"))
+    facts += [
+        (name.replace("_", " ").capitalize(), value) for name, value in (summary.get("environment") or {}).items()
+    ]
+    facts.append(("Run directory", source.path.resolve().name))
+    return [(name, str(value)) for name, value in facts if value not in (None, "")]
+
+
+def _interval_note(datasets: dict[str, dict]) -> str:
+    counts = [metrics["counts"] for metrics in datasets.values()]
+    text = (
+        "Small figures are 95 % intervals by bootstrap over videos: how far a figure would move with other videos of the "
+        "same kind, not with another training run. A video's score is the mean of its frames' scores."
+    )
+    fewest = min((min(c["videos_real"], c["videos_fake"]) for c in counts), default=0)
+    if fewest < 20:
+        text += f" With only {fewest} video{'s' * (fewest != 1)} in the smallest class, these figures prove little."
+    return text
+
+
+def _table(datasets: dict[str, dict], level: str) -> dict[str, Any]:
+    keys = list(dict.fromkeys(key for metrics in datasets.values() for key in metrics[level]))
+    plural = f"{level}s"
+    rows = []
+    for name, metrics in datasets.items():
+        counts = metrics["counts"]
+        cells: list[Any] = [name, f"{counts[f'{plural}_real']} / {counts[f'{plural}_fake']}"]
+        cells += [_cell(metrics[level][key]) if key in metrics[level] else "–" for key in keys]
+        rows.append(cells)
+    columns = ["Test set", "Real / fake", *(figure_title(key) for key in keys)]
+    return {"title": f"{level.capitalize()} level", "columns": columns, "rows": rows}
+
+
+def _by_manipulation(source: Any) -> list[dict[str, Any]]:
+    """AUC of each kind of fake against all reals of its test set, where a set has several kinds."""
+    import numpy as np
+
+    from training.metrics import evaluate
+
+    rows: list[list[Any]] = []
+    for dataset in source.datasets:
+        if not (source.folder(dataset) / "predictions.csv").exists():
+            continue
+        data = source.predictions(dataset)
+        groups = data.groups()
+        kinds = np.unique(groups[data.label == 1])
+        if len(kinds) < 2:
+            continue
+        for kind in kinds:
+            part = data.where((data.label == 0) | (groups == kind))
+            metrics = evaluate(part.label, part.prob, part.video, dataset=dataset)
+            videos = metrics["counts"]["videos_fake"]
+            rows.append([dataset, kind, str(videos), *(_cell(metrics[level]["auc"]) for level in LEVELS)])
+    columns = ["Test set", "Manipulation", "Fake videos", "Frame AUC", "Video AUC"]
+    return [{"title": "By manipulation", "columns": columns, "rows": rows}] if rows else []
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="run directory with results/results.json")
+    add_common(parser)
+    arguments = parser.parse_args(argv)
+    print(write_report(arguments.run_dir))
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
