@@ -1,0 +1,103 @@
+import csv
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from analysis.leaderboard import compare_runs, main
+from analysis.leaderboard_formats import caption, to_html, to_latex, to_markdown
+from analysis.leaderboard_table import PUBLISHED, Entry, build_table, published_entries, run_entry
+from analysis.results import Run
+from training.errors import DataError
+
+
+def entry(name, **figures):
+    return Entry(name, {key.replace("_", "-"): (value, None, None) for key, value in figures.items()})
+
+
+def test_published_averages_follow_from_the_published_figures():
+    with open(PUBLISHED, newline="") as file:
+        rows = {row["Detector"]: row for row in csv.DictReader(file)}
+    table = build_table(published_entries(), "frame")
+    assert len(table.entries) == 15
+    assert (len(table.within), len(table.cross)) == (6, 8)
+    for line in table.entries:
+        for column in ("Avg. within-domain", "Avg. cross-domain"):
+            # Four decimals, and sums of rounded figures: FFD's cross-domain average is printed one digit higher.
+            assert table.value(line, column) == pytest.approx(float(rows[line.name][column]), abs=3e-4), line.name
+
+
+def test_averages_need_every_test_set():
+    table = build_table([entry("a", CDFv1=0.9, DFDC=0.7), entry("b", CDFv1=0.95)], "frame")
+    assert table.value(table.entries[0], "Avg. cross-domain") == pytest.approx(0.8)
+    assert table.value(table.entries[1], "Avg. cross-domain") is None
+    assert table.summary == ["Avg. cross-domain", "Top3 cross-domain"]
+
+
+def test_top_three_counts_ties_with_the_third():
+    lines = [entry(n, DFDC=v) for n, v in zip("abcde", (0.9, 0.8, 0.7, 0.7, 0.6))]
+    table = build_table(lines, "frame")
+    assert [table.value(line, "Top3 cross-domain") for line in lines] == [1, 1, 1, 1, 0]
+
+
+def test_best_is_bold_once_in_each_format():
+    table = build_table([entry("a_1", FF_DF=0.91, DFDC=0.7), entry("b|2", FF_DF=0.8, DFDC=0.75)], "frame")
+    markdown = to_markdown(table).splitlines()
+    assert "**0.9100**" in markdown[2]
+    assert "**0.7500**" in markdown[3]
+    assert "**0.7000**" not in markdown[2]
+    assert r"b\|2" in markdown[3]
+    assert to_html(table).count("<b>0.9100</b>") == 2  # the figure, and the average of one test set
+    latex = to_latex(table)
+    assert r"a\_1" in latex
+    assert latex.count(r"\textbf{0.7500}") == 2
+    assert latex.count(r"\begin{") == latex.count(r"\end{") == 2
+    widths = {line.count("&") for line in latex.splitlines() if line.endswith(r"\\") and "multicolumn" not in line}
+    assert len(widths) == 1
+
+
+def test_published_rows_are_marked_and_their_source_is_named(run_dir):
+    table = build_table([*published_entries(), run_entry(Run(run_dir), "ours", "frame")], "frame")
+    assert "arXiv 2307.01426" in caption(table)
+    assert "procedurally rendered" in caption(table)
+    assert r"| Xception\* |" in to_markdown(table)
+    assert "| ours |" in to_markdown(table)
+    assert {"FF++_c23", "CDFv2"} <= set(table.entries[-1].figures)
+
+
+def test_runs_are_matched_by_frame_whatever_their_order(make_run_dir):
+    a, b = make_run_dir("a", datasets=("X",), gain=2.5), make_run_dir("b", datasets=("X",), gain=0.2, seed=1)
+    path = b / "results/X/predictions.csv"
+    head, *lines = path.read_text().splitlines()
+    np.random.default_rng(0).shuffle(lines)
+    path.write_text("\n".join([head, *lines]) + "\n")
+    for level in ("frame", "video"):
+        (row,) = compare_runs([Run(a), Run(b)], ["a", "b"], level, resamples=300)
+        for name, run in (("a", Run(a)), ("b", Run(b))):
+            data = run.predictions("X")
+            data = data.by_video() if level == "video" else data
+            assert row[f"auc_{name}"] == pytest.approx(roc_auc_score(data.label, data.prob))
+        assert row["p_delong"] < 0.01
+        assert row["p_bootstrap"] < 0.02
+        assert row["low"] > 0
+    path.write_text("\n".join([head, *lines[1:]]) + "\n")
+    with pytest.raises(DataError, match="different frames of X"):
+        compare_runs([Run(a), Run(b)], ["a", "b"])
+
+
+def test_command_writes_every_format(run_dir, make_run_dir, tmp_path, capsys):
+    other = make_run_dir("other", gain=0.3, detector="xception")
+    main([str(run_dir), str(other), "--published", "--compare", "--out", str(tmp_path / "out")])
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"comparison.csv"} | {
+        f"leaderboard_{level}.{s}" for level in ("frame", "video") for s in ("csv", "md", "tex", "html")
+    }
+    with open(tmp_path / "out" / "comparison.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 3 * 2
+    with open(tmp_path / "out" / "leaderboard_frame.csv", newline="") as file:
+        rows = {row["detector"]: row for row in csv.DictReader(file)}
+    assert len(rows) == 17
+    value = Run(run_dir).datasets["DFDCP"]["frame"]["auc"]
+    assert float(rows["clip_ln"]["DFDCP_low"]) == value["low"]
+    assert rows["Xception"]["source"] == "arXiv 2307.01426"
+    assert "xception" in capsys.readouterr().out
