@@ -35,8 +35,13 @@ class Box(NamedTuple):
 class FaceDetector(Protocol):
     """What the pipeline asks of a detector."""
 
-    def detect(self, image: NDArray[np.uint8], near: Box | None = None) -> list[Box]:
-        """Return the faces of an (H, W, 3) RGB image, largest first; with `near`, those of about that place and size."""
+    def detect(self, image: NDArray[np.uint8], near: Box | None = None, smallest: float = 0.0) -> list[Box]:
+        """Return the faces of an (H, W, 3) RGB image, largest first.
+
+        Args:
+            near: look only for faces of about that place and size.
+            smallest: faces narrower than this many pixels need not be found (a hint that may save time).
+        """
         ...
 
 

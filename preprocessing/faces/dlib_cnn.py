@@ -33,7 +33,7 @@ class DlibCnn:
             raise DataError("--detector cnn: its model is missing; install the package face_recognition_models")
         self._detector = dlib.cnn_face_detection_model_v1(str(path))
 
-    def detect(self, image: NDArray[np.uint8], near: Box | None = None) -> list[Box]:
+    def detect(self, image: NDArray[np.uint8], near: Box | None = None, smallest: float = 0.0) -> list[Box]:
         """Return the faces of an (H, W, 3) RGB image, largest first; with `near`, those around that box."""
         left = top = 0
         if near is not None:

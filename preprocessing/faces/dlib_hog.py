@@ -22,8 +22,12 @@ _STEP = 1.2  # ratio of neighbouring pyramid levels
 _DRIFT = 0.25  # dlib's own shift, in pixels, from one level to the next (as its boxes show)
 _SHIFT = (1.25, 0.75)  # and, in x and y, from the doubled frame to the frame
 _WINDOW = 73  # side of the sliding window as dlib reports it, in pixels of its level
+_EXTRA = (2, 1)  # columns and rows that dlib's doubled frame has beyond twice the frame
+_BLUR = 0.55  # sigma, pixels of a level: what a chain of bilinear reductions smooths beyond a single one
 _TILE_MARGIN = 40  # pixels of a level searched on each side of the box, half a face's width
+_FINE_MARGIN = 28  # the same where a neighbouring level has just answered
 _COARSE_SIDES = (256, 448, 720)  # shorter sides tried before the frame itself
+_NEARLY = 1.3  # a face somewhat smaller than the window still answers often enough not to double a whole frame for it
 _FINEST = 2.0  # the reference's one upsampling
 
 _NEAR_THRESHOLD = -0.2
@@ -38,11 +42,16 @@ class DlibHog:
 
         self._detector = dlib.get_frontal_face_detector()
 
-    def detect(self, image: NDArray[np.uint8], near: Box | None = None) -> list[Box]:
-        """Return the faces of an (H, W, 3) RGB image, largest first; with `near`, those of about that place and size."""
-        return self._near(image, near) if near is not None else self._anywhere(image)
+    def detect(self, image: NDArray[np.uint8], near: Box | None = None, smallest: float = 0.0) -> list[Box]:
+        """Return the faces of an (H, W, 3) RGB image, largest first.
 
-    def _anywhere(self, image: NDArray[np.uint8]) -> list[Box]:
+        Args:
+            near: look only for faces of about that place and size.
+            smallest: faces narrower than this many pixels need not be found, which saves the finer searches.
+        """
+        return self._near(image, near) if near is not None else self._anywhere(image, smallest)
+
+    def _anywhere(self, image: NDArray[np.uint8], smallest: float) -> list[Box]:
         # Where to look closer: brightness alone answers faster. The tiles keep their colours, as the reference does.
         gray = to_gray(image)
         short = min(gray.shape)
@@ -52,6 +61,8 @@ class DlibHog:
             if found:
                 boxes = [Box(*(value / scale for value in box[:4]), box.score) for box in found]
                 return _largest_first([self._refined(image, box) for box in boxes])
+            if _WINDOW / scale <= _NEARLY * smallest:
+                break
         return []
 
     def _refined(self, image: NDArray[np.uint8], box: Box) -> Box:
@@ -60,21 +71,26 @@ class DlibHog:
 
     def _near(self, image: NDArray[np.uint8], box: Box) -> list[Box]:
         level = _level_of(box.side)
-        found = [hit for step in (-1, 0, 1) if level + step >= 0 for hit in self._tile(image, box, level + step)]
+        found = self._tile(image, box, level, _TILE_MARGIN)
+        # The same face answers on the neighbouring levels too, and the best answer counts.
+        places = [(hit, _FINE_MARGIN) for hit in found] or [(box, _TILE_MARGIN)]
+        for other in (level - 1, level + 1):
+            if other >= 0:
+                found = found + [hit for place, margin in places for hit in self._tile(image, place, other, margin)]
         kept: list[Box] = []
         for hit in sorted(found, key=lambda hit: -hit.score):
             if all(overlap(hit, other) < 0.3 for other in kept):
                 kept.append(hit)
         return _largest_first(kept)
 
-    def _tile(self, image: NDArray[np.uint8], box: Box, level: int) -> list[Box]:
+    def _tile(self, image: NDArray[np.uint8], box: Box, level: int, margin: int) -> list[Box]:
         height, width = image.shape[:2]
-        columns, rows = _level_side(width, level), _level_side(height, level)
+        columns, rows = _level_side(width, level, _EXTRA[0]), _level_side(height, level, _EXTRA[1])
         # Tiles start on the level's cell grid and reach past the window by the cells that HOG normalises with.
-        left = max(0, int(_to_level(box.left, level, _SHIFT[0]) - _TILE_MARGIN) // _CELL * _CELL)
-        top = max(0, int(_to_level(box.top, level, _SHIFT[1]) - _TILE_MARGIN) // _CELL * _CELL)
-        right = min(columns, int(_to_level(box.right, level, _SHIFT[0])) + _TILE_MARGIN)
-        bottom = min(rows, int(_to_level(box.bottom, level, _SHIFT[1])) + _TILE_MARGIN)
+        left = max(0, int(_to_level(box.left, level, _SHIFT[0]) - margin) // _CELL * _CELL)
+        top = max(0, int(_to_level(box.top, level, _SHIFT[1]) - margin) // _CELL * _CELL)
+        right = min(columns, int(_to_level(box.right, level, _SHIFT[0])) + margin)
+        bottom = min(rows, int(_to_level(box.bottom, level, _SHIFT[1])) + margin)
         if right - left < _WINDOW or bottom - top < _WINDOW:
             return []
         step_x, step_y = (width - 1) / (columns - 1), (height - 1) / (rows - 1)
@@ -109,10 +125,10 @@ def _level_of(side: float) -> int:
     return max(0, round(math.log(max(side, 1.0) * _FINEST / _WINDOW) / math.log(_STEP)))
 
 
-def _level_side(side: int, level: int) -> int:
-    length = 2 * side
+def _level_side(side: int, level: int, extra: int) -> int:
+    length = 2 * side + extra
     for _ in range(level):
-        length = int(5 * length / 6 + 0.5)
+        length = length * 5 // 6
     return length
 
 
@@ -151,6 +167,6 @@ def _sample(
         x, y = ((value - origin - (halve - 1) / 2) / halve for value, origin in ((x, x0), (y, y0)))
         step_x, step_y = step_x / halve, step_y / halve
     matrix = np.array([[step_x, 0, x], [0, step_y, y]])
-    return cv2.warpAffine(
-        image, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
-    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    tile = cv2.warpAffine(image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.GaussianBlur(tile, (3, 3), _BLUR)
