@@ -1,0 +1,135 @@
+"""What the detectors on a CLIP tower share; the detectors themselves are files of their own."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.config.schema import NonNegative, Positive, Section
+from training.dataset.info import DataInfo
+from training.detectors.base import Batch, Detector, Losses, Prediction
+from training.loss.arcmargin import ArcMargin
+from training.loss.classification import cross_entropy
+from training.loss.hypersphere import alignment, uniformity
+from training.loss.slerp import slerp_within_class
+from training.networks.clip_tower import ClipConfig, build_clip_tower
+from training.networks.conversion.clip_keys import tower_state
+from training.networks.weights import State
+
+
+class SphereLosses(Section):
+    """Weights of the losses on the hypersphere; 0 leaves one out."""
+
+    alignment: NonNegative = 0.1
+    uniformity: NonNegative = 0.5
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+
+class ArcConfig(Section):
+    """Scale s and margin m (radians) of ArcMargin."""
+
+    scale: Positive = 30.0
+    margin: float = Field(0.3, ge=0, lt=1.57)
+
+
+class ClipSphereConfig(ClipConfig):
+    """Keys of detectors whose features lie on the unit hypersphere."""
+
+    head: Literal["linear", "arcmargin"] = Field("linear", description="classifier on the normalised features")
+    arcmargin: ArcConfig = Field(default_factory=ArcConfig)
+    losses: SphereLosses = Field(default_factory=SphereLosses)
+    slerp: bool = Field(True, description="also classify points between features of one class")
+    gather: bool = Field(False, description="alignment and uniformity over the batch of all GPUs")
+
+
+class ClipDetector(Detector):
+    """A tower and a head; loads Hugging Face's, open_clip's and our own key names."""
+
+    config: ClipConfig
+
+    def __init__(self, config: ClipConfig, data_info: DataInfo | None = None, pretrained: bool = True):
+        super().__init__(config, data_info, pretrained)
+        self.tower = build_clip_tower(config, pretrained)
+
+    #: names of the classifier's tensors in published checkpoints -> ours
+    head_names: dict[str, str] = {}
+
+    def convert_keys(self, state: State) -> State:
+        head = {ours: state.pop(theirs) for theirs, ours in self.head_names.items() if theirs in state}
+        tower = {f"tower.visual.{key}": value for key, value in tower_state(state).items()}
+        return {**tower, **head}
+
+
+class SphereDetector(ClipDetector):
+    """Tower → features → L2 normalisation → linear or ArcMargin head, with alignment, uniformity and slerp.
+
+    The recipe of LN-tuned CLIP (arXiv 2503.19683, 2508.06248). A subclass may enrich `embed`.
+    """
+
+    config: ClipSphereConfig
+
+    def __init__(self, config: ClipSphereConfig, data_info: DataInfo | None = None, pretrained: bool = True):
+        super().__init__(config, data_info, pretrained)
+        self.head = self._make_head(self.tower.width)
+
+    def _make_head(self, dim: int) -> nn.Module:
+        if self.config.head == "arcmargin":
+            return ArcMargin(dim, scale=self.config.arcmargin.scale, margin=self.config.arcmargin.margin)
+        return nn.Linear(dim, 2)
+
+    def embed(self, batch: Batch, inference: bool) -> dict[str, Any]:
+        """Return `feat` `(B, D)` before normalisation, and whatever else goes with the prediction."""
+        cls, _ = self.tower(batch["image"])
+        return {"feat": cls}
+
+    def forward(self, batch: Batch, inference: bool = False) -> Prediction:
+        embedded = self.embed(batch, inference)
+        sphere = F.normalize(embedded["feat"].float(), dim=1)  # (B, D)
+        cls = self.head(sphere)
+        return {**embedded, "l2": sphere, "cls": cls, "prob": cls.float().softmax(dim=1)[:, 1]}
+
+    def classify(self, sphere: Tensor, label: Tensor) -> Tensor:
+        """Return training logits `(B, 2)`: ArcMargin puts its margin on the label."""
+        return self.head(sphere, label) if isinstance(self.head, ArcMargin) else self.head(sphere)
+
+    def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
+        weights, label, sphere = self.config.losses, batch["label"], prediction["l2"]
+        points, targets = sphere, label
+        if self.config.slerp and self.training:
+            between, _ = slerp_within_class(sphere, label)
+            points, targets = torch.cat([sphere, between]), torch.cat([label, label])
+        losses: Losses = {"cls": cross_entropy(self.classify(points, targets), targets, weights.label_smoothing)}
+        overall = losses["cls"]
+        everyone, labels = (
+            (gather_with_grad(sphere), gather_with_grad(label)) if self.config.gather else (sphere, label)
+        )
+        if weights.alignment:
+            losses["alignment"] = alignment(everyone, labels)
+            overall = overall + weights.alignment * losses["alignment"]
+        if weights.uniformity:
+            losses["uniformity"] = uniformity(everyone)
+            overall = overall + weights.uniformity * losses["uniformity"]
+        return {"overall": overall, **losses}
+
+
+def gather_with_grad(value: Tensor) -> Tensor:
+    """Return the rows of all processes, in order of rank; gradients flow back to each process's own rows.
+
+    Every process computes the same loss of the gathered rows, and the wrapper averages gradients over processes; the
+    collective's backward sums them. The mean is therefore that of the single-process loss. Alone: the value itself.
+    """
+    import torch.distributed as dist
+
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return value
+    if value.is_floating_point():
+        from torch.distributed.nn.functional import all_gather
+
+        return torch.cat(all_gather(value))
+    parts = [torch.empty_like(value) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, value.contiguous())
+    return torch.cat(parts)

@@ -1,0 +1,12 @@
+"""Cross-entropy over real and fake."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def cross_entropy(logits: Tensor, label: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Return the mean cross-entropy of logits `(B, C)`.
+
+    With label smoothing ε the target is (1 − ε) on the label plus ε/C everywhere (Szegedy et al., CVPR 2016).
+    """
+    return F.cross_entropy(logits.float(), label, label_smoothing=smoothing)

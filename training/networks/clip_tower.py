@@ -1,0 +1,212 @@
+"""CLIP's visual tower (Radford et al., ICML 2021) as open_clip builds it: CLS and patch tokens, and what of it trains.
+
+Shapes are data: open_clip's own model names, or JSON files of the same form in `training/config/backbone/`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from training.config.loader import CONFIG_DIR
+from training.config.schema import Config, Positive, Section, Triple
+from training.errors import ConfigError, WeightsError
+from training.io import read_json
+from training.networks.conversion.clip_keys import tower_state
+from training.networks.weights import PRETRAINED_DIR, assign_state, find_weights, read_state
+
+log = logging.getLogger("clipdeepfake")
+BACKBONES = CONFIG_DIR / "backbone"
+Tuning = Literal["none", "layernorm", "bias", "lora", "full"]
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+
+
+class LoraConfig(Section):
+    """Low-rank adaptation (Hu et al., ICLR 2022) of every attention and MLP matrix of the tower."""
+
+    rank: int = Field(8, ge=1)
+    alpha: Positive = 16.0
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class ClipConfig(Config):
+    """Keys that every detector on a CLIP tower shares."""
+
+    pretrained: str | None = Field("openai", description="an open_clip tag, a local file, or null")
+    backbone_name: str = Field("ViT-L-14", description="open_clip's name, or a file of training/config/backbone/")
+    resolution: int = Field(224, ge=8)
+    mean: Triple = [0.48145466, 0.4578275, 0.40821073]
+    std: Triple = [0.26862954, 0.26130258, 0.27577711]
+    tuning: Tuning = Field("layernorm", description="what of the tower trains")
+    lora: LoraConfig = Field(default_factory=LoraConfig)
+    grad_checkpointing: bool = Field(False, description="recompute the blocks in backward: less memory, more time")
+
+
+class ClipTower(nn.Module):
+    """A CLIP visual tower that gives CLS and patch tokens, both after the last LayerNorm and before the projection.
+
+    Attributes:
+        width: D of the tokens. patch: side of a patch in pixels. depth: number of blocks.
+    """
+
+    def __init__(self, shape: Mapping[str, Any], quick_gelu: bool, grad_checkpointing: bool = False):
+        super().__init__()
+        from open_clip.model import CLIPVisionCfg, _build_vision_tower
+
+        self.visual = _build_vision_tower(shape["embed_dim"], CLIPVisionCfg(**shape["vision_cfg"]), quick_gelu)
+        # Detectors stand on the tokens; the projection into the space shared with text would be dead weight.
+        self.visual.proj = None
+        self.width: int = self.visual.ln_post.normalized_shape[0]
+        self.patch: int = self.visual.patch_size[0]
+        self.depth = len(self.visual.transformer.resblocks)
+        self.grad_checkpointing = grad_checkpointing
+        self.frozen = False
+
+    def train(self, mode: bool = True) -> ClipTower:
+        """Switch modes; a frozen tower stays in evaluation."""
+        return super().train(mode and not self.frozen)
+
+    def grid(self, image: Tensor) -> tuple[int, int]:
+        """Return rows and columns of patches of an image `(…, H, W)`."""
+        return image.shape[-2] // self.patch, image.shape[-1] // self.patch
+
+    def forward(self, image: Tensor, inject: Mapping[int, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Return CLS `(B, D)` and patch tokens `(B, N, D)` of normalised images `(B, 3, H, W)`.
+
+        Args:
+            image: sides are multiples of the patch; other than the native size, position embeddings are interpolated.
+            inject: residuals `(B, N, D)` that are added to the patch tokens before the block of that number.
+        """
+        if self.frozen and not inject:
+            with torch.no_grad():
+                return self._run(image, {})
+        return self._run(image, inject or {})
+
+    def _run(self, image: Tensor, inject: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
+        visual = self.visual
+        patches = visual.conv1(image).flatten(2).transpose(1, 2)  # (B, N, D)
+        cls = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        tokens = torch.cat([cls, patches], dim=1) + self._positions(self.grid(image)).to(patches.dtype)  # (B, 1 + N, D)
+        tokens = visual.ln_pre(tokens)
+        for number, block in enumerate(visual.transformer.resblocks):
+            if number in inject:
+                tokens = torch.cat([tokens[:, :1], tokens[:, 1:] + inject[number].to(tokens.dtype)], dim=1)
+            if self.grad_checkpointing and self.training:
+                tokens = checkpoint(block, tokens, use_reentrant=False)
+            else:
+                tokens = block(tokens)
+        tokens = visual.ln_post(tokens)
+        return tokens[:, 0], tokens[:, 1:]
+
+    def _positions(self, grid: tuple[int, int]) -> Tensor:
+        """Return position embeddings `(1 + N, D)` for a grid, bicubically interpolated from the native one."""
+        embedding = self.visual.positional_embedding
+        native = tuple(self.visual.grid_size)
+        if grid == native:
+            return embedding
+        places = embedding[1:].reshape(1, *native, -1).permute(0, 3, 1, 2)
+        places = F.interpolate(places.float(), size=grid, mode="bicubic", antialias=True, align_corners=False)
+        return torch.cat([embedding[:1], places.flatten(2)[0].T.to(embedding)])
+
+    def tune(self, tuning: Tuning, lora: LoraConfig | None = None) -> None:
+        """Choose what trains: nothing, LayerNorms, biases, low-rank updates, or all of it."""
+        self.requires_grad_(tuning == "full")
+        self.frozen = tuning == "none"
+        if tuning == "layernorm":
+            for module in self.modules():
+                if isinstance(module, nn.LayerNorm):
+                    module.requires_grad_(True)
+        elif tuning == "bias":
+            for name, parameter in self.named_parameters():
+                parameter.requires_grad_(name.endswith("bias"))
+        elif tuning == "lora":
+            self._add_lora(lora or LoraConfig())
+
+    def _add_lora(self, settings: LoraConfig) -> None:
+        from peft import LoraConfig as PeftConfig
+        from peft import inject_adapter_in_model
+
+        config = PeftConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            lora_dropout=settings.dropout,
+            # `attn` is the fused attention module: query, key and value in one matrix, and its output.
+            target_modules=["attn", "c_fc", "c_proj"],
+        )
+        inject_adapter_in_model(config, self.visual)
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_("lora_" in name)
+
+
+def build_clip_tower(config: ClipConfig, pretrained: bool = True) -> ClipTower:
+    """Return the tower that a configuration names, with its weights where asked, tuned as asked.
+
+    Raises:
+        ConfigError: unknown backbone, or a resolution that its patches do not divide.
+        WeightsError: the weights cannot be had; says which file to put where.
+    """
+    shape, quick_gelu = _shape_of(config.backbone_name, config.pretrained)
+    tower = ClipTower(shape, quick_gelu, config.grad_checkpointing)
+    if config.resolution % tower.patch:
+        near = round(config.resolution / tower.patch) * tower.patch
+        raise ConfigError(
+            f"resolution {config.resolution} is no multiple of {config.backbone_name}'s patch; use {near}"
+        )
+    if pretrained and config.pretrained is not None:
+        path = _weights_of(config.backbone_name, config.pretrained)
+        assign_state(tower.visual, tower_state(read_state(path)), str(path))
+    tower.tune(config.tuning, config.lora)
+    return tower
+
+
+def _shape_of(name: str, tag: str | None) -> tuple[Mapping[str, Any], bool]:
+    """Return the shape of a backbone and whether it uses quick-GELU, as OpenAI's weights need."""
+    import open_clip
+
+    own = BACKBONES / f"{name}.json"
+    if own.exists():
+        shape = read_json(own, ConfigError)
+        return shape, shape.get("quick_gelu", True)
+    shape = open_clip.get_model_config(name)
+    if shape is None or not {"patch_size", "width"} <= shape["vision_cfg"].keys():
+        there = [path.stem for path in sorted(BACKBONES.glob("*.json"))]
+        known = ["ViT-B-16", "ViT-B-32", "ViT-L-14", "ViT-L-14-336", *there]
+        raise ConfigError(f"backbone_name: there is no CLIP tower `{name}`; known among others: {', '.join(known)}")
+    published = open_clip.get_pretrained_cfg(name, tag) if tag else {}
+    # Files of other people are mostly OpenAI's weights in another wrapping.
+    return shape, bool(published.get("quick_gelu", False)) if published else True
+
+
+def _weights_of(backbone: str, wish: str) -> Path:
+    """Return the file that `pretrained` means: itself, the backbone's file in training/pretrained/, or a download."""
+    given = find_weights(wish)
+    if given:
+        return given
+    import open_clip
+
+    tags = open_clip.list_pretrained_tags_by_model(backbone)
+    if wish not in tags:
+        raise WeightsError(
+            f"pretrained: `{wish}` is neither a file (also not in {PRETRAINED_DIR}) nor a tag of {backbone}; "
+            f"tags: {', '.join(tags) or 'none, it trains from scratch: write null'}"
+        )
+    stems = [f"{backbone}-{wish}", backbone] if wish == "openai" else [f"{backbone}-{wish}"]
+    for stem in stems:
+        for suffix in _SUFFIXES:
+            if (PRETRAINED_DIR / f"{stem}{suffix}").is_file():
+                return PRETRAINED_DIR / f"{stem}{suffix}"
+    try:
+        return Path(open_clip.download_pretrained(open_clip.get_pretrained_cfg(backbone, wish)))
+    except Exception as error:
+        raise WeightsError(
+            f"the weights `{wish}` of {backbone} cannot be fetched ({type(error).__name__}); put them as "
+            f"{PRETRAINED_DIR / (stems[-1] + '.safetensors')} (or .pt, .bin; open_clip's or Hugging Face's names), or write null"
+        ) from error

@@ -1,0 +1,1 @@
+"""Translate the key names of published checkpoints into ours: one file per trunk."""
