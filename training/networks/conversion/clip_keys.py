@@ -22,6 +22,7 @@ _PLAIN = (
     (r"^encoder\.layers\.(\d+)\.mlp\.fc2\.(weight|bias)$", r"transformer.resblocks.\1.mlp.c_proj.\2"),
 )
 _QUERY = re.compile(r"^encoder\.layers\.(\d+)\.self_attn\.q_proj\.(weight|bias)$")
+_CLASS_TOKEN = re.compile(r"^(.*?)embeddings\.class_embedding$")
 # Buffers that some versions of the library store and no computation needs.
 _IGNORED = re.compile(r"position_ids$")
 
@@ -57,16 +58,12 @@ def _rename(key: str) -> str:
 def tower_state(state: State) -> State:
     """Return the visual tower inside a state dict of any known layout, without its projection, under open_clip's names.
 
-    Known: open_clip's whole model (`visual.…`) or bare tower, Hugging Face's whole model or vision model
-    (`vision_model.…`), each under any further prefix.
+    Known: open_clip's whole model (`visual.…`) or bare tower; Hugging Face's whole model or vision model under any prefix
+    (`vision_model.`, DeepfakeBench's `backbone.`, GenD's `feature_extractor.vision_model.`).
     """
-    found = next(
-        (re.match(r"^(.*vision_model\.)embeddings\.", key) for key in state if "vision_model.embeddings" in key), None
-    )
+    found = next((m for m in map(_CLASS_TOKEN.match, state) if m), None)
     if found:
         return from_hugging_face(_below(state, found.group(1)))
-    if any(key.startswith("embeddings.class_embedding") for key in state):
-        return from_hugging_face(state)
     if any(key.startswith("visual.") for key in state):
         state = _below(state, "visual.")
     return {key: value for key, value in state.items() if key != "proj"}
