@@ -2,6 +2,7 @@
 
 import json
 import os
+import posixpath
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,14 +60,15 @@ def build_index(
     for label in rules.labels(dataset):
         _slots(index, label, None)
     for group in groups:
-        names = _folders(root / group.folder / "frames")
+        base = posixpath.join(group.folder, group.frames)
+        names = _folders(root / base)
         if names is None:
             report.notes.append(f"{group.folder} has no frames/ yet; run preprocess.py to make them")
             continue
         for name in names:
-            files = _numbered(root / group.folder / "frames" / name, ".png")
+            files = _numbered(root / base / name, ".png")
             if not files:
-                report.notes.append(f"{group.folder}/frames/{name} holds no frames; the video is left out")
+                report.notes.append(f"{base}/{name} holds no frames; the video is left out")
                 continue
             facts = describe(group, name)
             if not facts.splits:
@@ -103,9 +105,10 @@ def write_indexes(report: IndexReport, folder: Path) -> list[Path]:
 def _entry(
     root: Path, prefix: str, group: Group, name: str, files: list[str], facts: Facts, as_deepfakebench: bool
 ) -> dict[str, Any]:
+    base = _joined(prefix, group.folder, group.frames, name)
     entry: dict[str, Any] = {
         "label": facts.label,
-        "frames": [f"{prefix}/{group.folder}/frames/{name}/{file}" for file in files],
+        "frames": [posixpath.join(base, file) for file in files],
     }
     if group.masked:
         folder = _mask_folder(root, group, name, as_deepfakebench)
@@ -114,6 +117,12 @@ def _entry(
         ids = {"target_id": facts.target_id, "source_id": facts.source_id}
         entry |= {key: value for key, value in ids.items() if value is not None}
     return entry
+
+
+def _joined(prefix: str, *parts: str) -> str:
+    """Join a path; real frames of another dataset (`DF40/../FaceForensics++/…`) are said plainly."""
+    path = posixpath.join(prefix, *parts)
+    return posixpath.normpath(path) if "/../" in path else path
 
 
 def _mask_folder(root: Path, group: Group, name: str, as_deepfakebench: bool) -> str | None:

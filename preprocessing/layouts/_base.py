@@ -26,6 +26,7 @@ class Group:
         masks: folder of mask videos of the same names, relative to the dataset's folder.
         masked: its videos are manipulated and may have masks.
         images: pictures count as videos of one frame.
+        frames: where the folders of frames are, below `folder`.
         extra: what a layout wants to remember (an actor, a split, …).
     """
 
@@ -35,6 +36,7 @@ class Group:
     masks: str | None = None
     masked: bool = False
     images: bool = False
+    frames: str = "frames"
     extra: str = ""
 
 

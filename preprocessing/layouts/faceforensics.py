@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from preprocessing.layouts._base import Describe, Facts, Group, Layout
+from training.dataset.identity import identities
 from training.errors import DataError
 from training.io import read_json
 
@@ -83,9 +84,8 @@ class FaceForensics(Layout):
         def describe(group: Group, name: str) -> Facts:
             if name not in split_of:
                 raise DataError(f"{group.folder}: the video {name} stands in none of the split files in {root}")
-            target, _, source = name.partition("_")
             assert group.label is not None
-            return Facts(group.label, (split_of[name],), target, source or target)
+            return Facts(group.label, (split_of[name],), *identities("FaceForensics++", name))
 
         return describe
 

@@ -1,0 +1,65 @@
+"""Celeb-DF v1 and v2 (Li et al., CVPR 2020): interviews of 59 celebrities, further YouTube videos, and face swaps.
+
+    Celeb-real/*.mp4  YouTube-real/*.mp4  Celeb-synthesis/*.mp4 (or in videos/ of each)
+    List_of_testing_videos.txt: lines `<1|0> <folder>/<name>.mp4`
+
+The list is the test set, and validation too, as in DeepfakeBench; the rest trains (DeepfakeBench trains on the test videos
+as well). Identity: `idA_NNNN` shows A; `idA_idB_NNNN` is A's video with B's face; YouTube-real people have no name.
+"""
+
+from pathlib import Path
+
+from preprocessing.layouts._base import Describe, Facts, Group, Layout, read_lines
+from training.dataset.identity import identities
+from training.errors import DataError
+
+_LIST = "List_of_testing_videos.txt"
+_FOLDERS = {"Celeb-real": "real", "YouTube-real": "real", "Celeb-synthesis": "fake"}
+
+
+class CelebDF(Layout):
+    """Both versions; the label carries the version."""
+
+    names = ("Celeb-DF-v2", "Celeb-DF-v1")
+    annotations = (_LIST,)
+    mended = (
+        "the videos of the official test list are not in train, where DeepfakeBench has them too",
+        "Celeb-real's other videos are in train, from where DeepfakeBench loses them",
+    )
+
+    def _label(self, dataset: str, kind: str) -> str:
+        return f"CelebDF{'v1' if dataset.endswith('v1') else 'v2'}_{kind}"
+
+    def labels(self, dataset: str) -> tuple[str, ...]:
+        return self._label(dataset, "real"), self._label(dataset, "fake")
+
+    def groups(self, root: Path, dataset: str, perturbation: str | None = None) -> list[Group]:
+        return [
+            Group(folder, self._label(dataset, kind)) for folder, kind in _FOLDERS.items() if (root / folder).is_dir()
+        ]
+
+    def unknown_folders(self, root: Path) -> list[str]:
+        return sorted(path.name for path in root.iterdir() if path.is_dir() and path.name not in _FOLDERS)
+
+    def describer(self, root: Path, dataset: str, as_deepfakebench: bool = False) -> Describe:
+        tests = set()
+        for line in read_lines(root / _LIST):
+            folder, slash, file = line.split()[-1].partition("/")
+            if not slash or folder not in _FOLDERS:
+                raise DataError(f"{root / _LIST}: `{line}` is not of the form `1 Celeb-real/id0_0001.mp4`")
+            tests.add((folder, Path(file).stem))
+
+        def describe(group: Group, name: str) -> Facts:
+            assert group.label is not None
+            tested = (group.folder, name) in tests
+            splits: tuple[str, ...] = ("val", "test") if tested else ("train",)
+            if as_deepfakebench:
+                # There the second folder of real videos throws the training videos of the first away.
+                train = ("train",) if group.folder != "Celeb-real" else ()
+                splits = (*train, "val", "test") if tested else train
+            return Facts(group.label, splits, *identities(self.names[0], name))
+
+        return describe
+
+
+LAYOUT = CelebDF()

@@ -1,0 +1,39 @@
+"""DeepFakeDetection (Google & Jigsaw, 2019), shipped with FaceForensics++: 28 actors, 363 originals, 3068 face swaps.
+
+    FaceForensics++/original_sequences/actors/<comp>/videos/NN__scene.mp4
+    FaceForensics++/manipulated_sequences/DeepFakeDetection/<comp>/videos/TT_SS__scene__CODE.mp4, masks in …/masks/videos
+
+It has no official split: everything is for testing (DeepfakeBench puts every video into all three splits).
+Identity: the two-digit actor numbers, target first.
+"""
+
+from pathlib import Path
+
+from preprocessing.layouts._base import SPLITS, Describe, Facts, Group, Layout
+from preprocessing.layouts.faceforensics import sequence_groups
+from training.dataset.identity import identities
+
+
+class DeepFakeDetection(Layout):
+    """Lives in FaceForensics++'s folder."""
+
+    names = ("DeepFakeDetection",)
+    compressed = True
+    mended = ("every video is for testing only; DeepfakeBench puts each into train, val and test alike",)
+
+    def folder(self, dataset: str) -> str:
+        return "FaceForensics++" if dataset in self.names else dataset
+
+    def groups(self, root: Path, dataset: str, perturbation: str | None = None) -> list[Group]:
+        return sequence_groups(root, {"actors": "DFD_real"}, {"DeepFakeDetection": "DFD_fake"})
+
+    def describer(self, root: Path, dataset: str, as_deepfakebench: bool = False) -> Describe:
+        def describe(group: Group, name: str) -> Facts:
+            assert group.label is not None
+            target, source = identities(self.names[0], name)
+            return Facts(group.label, SPLITS if as_deepfakebench else ("test",), target, source)
+
+        return describe
+
+
+LAYOUT = DeepFakeDetection()

@@ -1,0 +1,39 @@
+"""FFIW-10K (Zhou et al., CVPR 2021): 10 000 pairs of videos with several people, some faces of which are swapped.
+
+    source/{train,val,test}/*.mp4 (real)  target/{train,val,test}/*.mp4 (fake)
+
+Splits: the folders. Identity: not given.
+Several people stand in a frame, and the largest, which is followed, need not be a swapped one: a known limit of one face a video.
+"""
+
+from pathlib import Path
+
+from preprocessing.layouts._base import SPLITS, Describe, Facts, Group, Layout
+
+
+class FFIW(Layout):
+    """One group per folder and split."""
+
+    names = ("FFIW-10K", "FFIW")
+
+    def labels(self, dataset: str) -> tuple[str, ...]:
+        return "FFIW_Real", "FFIW_Fake"
+
+    def groups(self, root: Path, dataset: str, perturbation: str | None = None) -> list[Group]:
+        kinds = {"source": "FFIW_Real", "target": "FFIW_Fake"}
+        return [
+            Group(f"{kind}/{split}", label, extra=split)
+            for kind, label in kinds.items()
+            for split in SPLITS
+            if (root / kind / split).is_dir()
+        ]
+
+    def describer(self, root: Path, dataset: str, as_deepfakebench: bool = False) -> Describe:
+        def describe(group: Group, name: str) -> Facts:
+            assert group.label is not None
+            return Facts(group.label, (group.extra,))
+
+        return describe
+
+
+LAYOUT = FFIW()
