@@ -48,6 +48,7 @@ def load_config(
         _merge(values, source.values)
     schema = _schema_for(values, sources)
     _clean_pretrained(values, sources, notes)
+    _translate_backbone(values)
     try:
         config = schema.model_validate(values)
     except pydantic.ValidationError as error:
@@ -132,6 +133,12 @@ def _schema_for(values: dict[str, Any], sources: list[Source]) -> type[Config]:
     if name not in available_detectors():
         raise ConfigError(f"{where}: there is no detector `{name}`{_nearest(str(name), available_detectors())}")
     return config_class(name)
+
+
+def _translate_backbone(values: dict[str, Any]) -> None:
+    names = _legacy()["backbone_name"].get(values.get("model_name"), {})
+    if values.get("backbone_name") in names:
+        values["backbone_name"] = names[values["backbone_name"]]
 
 
 def _clean_pretrained(values: dict[str, Any], sources: list[Source], notes: list[str]) -> None:

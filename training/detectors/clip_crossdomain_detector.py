@@ -1,0 +1,185 @@
+"""The project's own detector: CLIP with Freq-Adapter, Boundary Mining and identity-invariant learning.
+
+On top of LayerNorm-tuned CLIP on the hypersphere (`clip_ln`; arXiv 2503.19683, 2508.06248) stand three parts:
+
+- Freq-Adapter (`modules/freq_adapter.py`): FFT and DWT branches side by side give frequency tokens, which join the tower as
+  zero-initialised gated residuals and are pooled for the fusion.
+- Boundary Mining (`modules/boundary_mining.py`): high-pass residuals and edges make W in [0, 1], which weights the pooling of
+  patch tokens and of frequency tokens.
+- Identity-invariant learning (`modules/identity.py`): a discriminator of identities on CLS behind a gradient reversal layer;
+  optionally one of training domains.
+
+CLS, W-pooled patches and W-pooled frequency are fused, L2-normalised and classified. Each part can be switched off alone;
+with all of them off this is `clip_ln`, with the same names and numbers.
+
+Input 224 × 224 with ViT-L-14: about 308 M parameters of which about 5 M train.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.config.schema import NonNegative, Section
+from training.dataset.info import DataInfo
+from training.detectors.base import Batch, Clock, DetectorCard, Losses, Prediction
+from training.detectors.clip_base import ClipSphereConfig, SphereDetector, SphereLosses
+from training.detectors.registry import register_detector
+from training.loss.frequency_consistency import frequency_consistency
+from training.loss.masked import known_cross_entropy
+from training.modules.boundary_mining import BoundaryConfig, BoundaryMining, weighted_pool
+from training.modules.degrade import degraded_view
+from training.modules.freq_adapter import FreqAdapter, FreqAdapterConfig
+from training.modules.identity import Discriminator, DomainConfig, IdentityConfig, reversal_strength
+
+
+class CrossDomainLosses(SphereLosses):
+    """Adds the losses of the three parts (the identity's and the domain's weights stand in their own sections)."""
+
+    consistency: NonNegative = Field(0.1, description="frequency consistency with a degraded view; needs freq_adapter")
+    boundary: NonNegative = Field(
+        0.0, description="W against the forgery mask's boundary; needs boundary and with_mask"
+    )
+
+
+class FusionConfig(Section):
+    """What takes part in the fused feature beside CLS (each only where its part is switched on)."""
+
+    patches: bool = True
+    frequency: bool = True
+
+
+class CrossDomainConfig(ClipSphereConfig):
+    """Keys of the detector; every part has a section with `enabled`."""
+
+    freq_adapter: FreqAdapterConfig = Field(default_factory=FreqAdapterConfig)
+    boundary: BoundaryConfig = Field(default_factory=BoundaryConfig)
+    identity: IdentityConfig = Field(default_factory=IdentityConfig)
+    domain: DomainConfig = Field(default_factory=DomainConfig)
+    fusion: FusionConfig = Field(default_factory=FusionConfig)
+    losses: CrossDomainLosses = Field(default_factory=CrossDomainLosses)
+
+
+@register_detector(CrossDomainConfig)
+class ClipCrossDomain(SphereDetector):
+    """Reads like the method: `embed` is the forward pass, `get_losses` the objective."""
+
+    config: CrossDomainConfig
+    card = DetectorCard(
+        "CLIPDeepfake (ours)", "frequency", "This project: Freq-Adapter, Boundary Mining, identity-invariant learning", 2026,
+        "",
+    )  # fmt: skip
+    training_only = (r"^identity\.", r"^domain\.")
+    head_names = {"model.linear.weight": "head.weight", "model.linear.bias": "head.bias"}
+
+    def __init__(self, config: CrossDomainConfig, data_info: DataInfo | None = None, pretrained: bool = True):
+        super().__init__(config, data_info, pretrained)
+        width, info = self.tower.width, data_info or DataInfo()
+        self.freq = FreqAdapter(config.freq_adapter, width, self.tower.depth) if config.freq_adapter.enabled else None
+        self.boundary = BoundaryMining(config.boundary) if config.boundary.enabled else None
+        parts = 1 + self.pools_patches + self.pools_frequency
+        self.fusion = nn.Linear(parts * width, width) if parts > 1 else nn.Identity()
+        self.identity = self.domain = None
+        if config.identity.enabled and config.identity.weight and len(info.identities) > 1:
+            self.identity = Discriminator(width, len(info.identities), config.identity.hidden)
+        if config.domain.enabled and config.domain.weight and len(info.domains) > 1:
+            self.domain = Discriminator(width, len(info.domains), config.domain.hidden)
+
+    @property
+    def pools_patches(self) -> bool:
+        """Whether W-pooled patch tokens take part in the fusion."""
+        return self.boundary is not None and self.config.fusion.patches
+
+    @property
+    def pools_frequency(self) -> bool:
+        """Whether pooled frequency tokens take part in the fusion."""
+        return self.freq is not None and self.config.fusion.frequency
+
+    def pixels(self, batch: Batch) -> Tensor:
+        """Return the de-normalised images in [0, 1]."""
+        return ((batch["image"].float() * self.std + self.mean) / 255).clamp(0, 1)
+
+    def embed(self, batch: Batch, inference: bool) -> dict[str, Any]:
+        pixels, grid = self.pixels(batch), self.tower.grid(batch["image"])
+        out: dict[str, Any] = {}
+        weights = tokens = residuals = None
+        if self.boundary is not None:
+            weights = out["boundary"] = self.boundary(pixels, grid)  # (B, 1, h, w)
+        if self.freq is not None:
+            tokens, energies = self.freq(pixels, grid)  # (B, N, D)
+            residuals = self.freq.residuals(tokens)
+            out |= energies
+        cls, patches = self.tower(batch["image"], residuals)
+        parts = [cls]
+        if self.pools_patches:
+            parts.append(weighted_pool(patches, weights))
+        if tokens is not None:
+            out["freq"] = weighted_pool(tokens, weights)  # (B, D)
+            if self.pools_frequency:
+                parts.append(out["freq"])
+        out["token"] = cls
+        out["feat"] = self.fusion(torch.cat(parts, dim=1)) if len(parts) > 1 else cls
+        return out
+
+    def before_step(self, clock: Clock) -> None:
+        if self.identity is not None:
+            self.identity.strength = reversal_strength(clock.progress, self.config.identity.top)
+        if self.domain is not None:
+            self.domain.strength = reversal_strength(clock.progress)
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        counts = {}
+        if self.identity is not None:
+            counts["identity"] = (self._person(batch) >= 0).sum()
+        if self.domain is not None:
+            counts["domain"] = (batch["domain"] >= 0).sum()
+        return counts
+
+    def _person(self, batch: Batch) -> Tensor:
+        return batch[f"{self.config.identity.which}_id"]
+
+    def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
+        losses = super().get_losses(batch, prediction)
+        weights, counts, overall = self.config.losses, batch.get("counts", {}), losses.pop("overall")
+        if self.freq is not None and weights.consistency:
+            losses["consistency"] = self._consistency(batch, prediction)
+            overall = overall + weights.consistency * losses["consistency"]
+        if self.boundary is not None and weights.boundary:
+            losses["boundary"] = boundary_loss(prediction["boundary"], batch["mask"])
+            overall = overall + weights.boundary * losses["boundary"]
+        if self.identity is not None:
+            logits = self.identity(prediction["token"])
+            losses["identity"] = known_cross_entropy(logits, self._person(batch), counts.get("identity"))
+            overall = overall + self.config.identity.weight * losses["identity"]
+        if self.domain is not None:
+            logits = self.domain(prediction["token"])
+            losses["domain"] = known_cross_entropy(logits, batch["domain"], counts.get("domain"))
+            overall = overall + self.config.domain.weight * losses["domain"]
+        return {"overall": overall, **losses}
+
+    def _consistency(self, batch: Batch, prediction: Prediction) -> Tensor:
+        """Return 1 − cosine between the frequency embeddings of the images and of degraded views; the tower runs once."""
+        assert self.freq is not None
+        view = degraded_view(self.pixels(batch))
+        tokens, _ = self.freq(view, self.tower.grid(view))
+        return frequency_consistency(prediction["freq"], weighted_pool(tokens, prediction.get("boundary")))
+
+
+def boundary_band(mask: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return which cells of the grid the boundary of a mask `(B, 1, H, W)` crosses, `(B, 1, h, w)` of zeros and ones."""
+    mask = mask.float()
+    inner = -F.max_pool2d(-mask, 3, stride=1, padding=1)
+    outer = F.max_pool2d(mask, 3, stride=1, padding=1)
+    return F.adaptive_max_pool2d(outer - inner, grid)
+
+
+def boundary_loss(weights: Tensor, mask: Tensor) -> Tensor:
+    """Return the balanced binary cross-entropy of W against the boundary band: both classes of cells weigh the same."""
+    target = boundary_band(mask, weights.shape[-2:])
+    each = F.binary_cross_entropy(weights.float().clamp(1e-6, 1 - 1e-6), target, reduction="none")
+    on, off = target, 1 - target
+    return ((each * on).sum() / on.sum().clamp_min(1) + (each * off).sum() / off.sum().clamp_min(1)) / 2
