@@ -1,7 +1,9 @@
 """Training augmentation on uint8 images with their masks and landmarks, from the `data_aug` keys.
 
-The steps and their order are the field's: flip, rotate, Gaussian blur, down-up rescaling, brightness and contrast (or hue
-and saturation), JPEG. What is drawn depends on the generator alone; a clip is given one plan for all its frames.
+The steps, their order and the limits that have no key are DeepfakeBench's: flip, rotation, Gaussian blur, brightness and
+contrast or else hue and saturation, JPEG. Its "isotropic resize" brings a crop to the network's resolution with an
+interpolation chosen at random; that is `Plan.interpolation`, used by whoever resizes. What is drawn depends on the generator
+alone; a clip is given one plan for all its frames.
 """
 
 from __future__ import annotations
@@ -13,7 +15,14 @@ import numpy as np
 
 from training.config.schema import DataAug
 
-_INTERPOLATIONS = (cv2.INTER_AREA, cv2.INTER_CUBIC, cv2.INTER_LINEAR)
+# For (shrinking, enlarging), one pair of which is drawn.
+_INTERPOLATIONS = (
+    (cv2.INTER_AREA, cv2.INTER_CUBIC),
+    (cv2.INTER_AREA, cv2.INTER_LINEAR),
+    (cv2.INTER_LINEAR, cv2.INTER_LINEAR),
+)
+# Limits of the field's hue-saturation-value step, in OpenCV's units (hue 0…179, the others 0…255).
+_HUE, _SATURATION, _VALUE = 20, 30, 20
 
 
 def _mirror_order() -> np.ndarray:
@@ -35,50 +44,59 @@ MIRROR = _mirror_order()
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything random about one augmentation, drawn before any pixel is touched."""
+    """Everything random about one augmentation, drawn before any pixel is touched.
 
-    flip: bool
-    angle: float
-    blur: int
-    rescale: tuple[float, int, int] | None
-    brightness: float
-    contrast: float
-    hue: int
-    saturation: float
-    value: float
-    quality: int
+    Attributes:
+        flip: mirror left and right. angle: degrees, counter-clockwise. blur: size of the Gaussian kernel, 0 for none.
+        interpolation: (shrinking, enlarging) for the resize to the network's resolution, None for the usual one.
+        brightness: added, as a share of 255. contrast: relative change. hue, saturation, value: added, in OpenCV's units.
+        quality: of JPEG; 0 for none.
+    """
+
+    flip: bool = False
+    angle: float = 0.0
+    blur: int = 0
+    interpolation: tuple[int, int] | None = None
+    brightness: float = 0.0
+    contrast: float = 0.0
+    hue: int = 0
+    saturation: int = 0
+    value: int = 0
+    quality: int = 0
 
 
 class Augmentation:
     """Draws plans and carries them out."""
 
     def __init__(self, settings: DataAug, rescale: bool = True):
-        """`rescale` is left out by callers that need pixel-exact landmarks."""
+        """Take the `data_aug` keys; `rescale` false leaves the interpolation alone."""
         self.settings, self.rescale = settings, rescale
 
     def plan(self, rng: np.random.Generator) -> Plan:
         """Draw one plan; always the same number of draws, so that one probability does not shift the others."""
         s = self.settings
         chance = rng.random(7)
-        angle = rng.uniform(*s.rotate_limit)
-        kernel = _odd(rng.uniform(*s.blur_limit))
-        scale, down, up = rng.uniform(0.5, 1.0), int(rng.integers(3)), int(rng.integers(3))
-        brightness, contrast = rng.uniform(*s.brightness_limit), rng.uniform(*s.contrast_limit)
-        hue, saturation, value = rng.uniform(-1, 1, 3)
-        quality = int(rng.integers(s.quality_lower, s.quality_upper + 1))
-        colour = chance[3] < s.brightness_prob
-        by_light = chance[4] < 0.5
+        angle, kernel, brightness, contrast = rng.uniform(
+            [s.rotate_limit[0], s.blur_limit[0], s.brightness_limit[0], s.contrast_limit[0]],
+            [s.rotate_limit[1], s.blur_limit[1], s.brightness_limit[1], s.contrast_limit[1]],
+        )
+        interpolation, quality, hue, saturation, value = rng.integers(
+            [0, s.quality_lower, -_HUE, -_SATURATION, -_VALUE],
+            [len(_INTERPOLATIONS), s.quality_upper + 1, _HUE + 1, _SATURATION + 1, _VALUE + 1],
+        ).tolist()
+        light = chance[3] < s.brightness_prob and chance[4] < 0.5
+        colour = chance[3] < s.brightness_prob and not light
         return Plan(
             flip=bool(chance[0] < s.flip_prob),
-            angle=angle if chance[1] < s.rotate_prob else 0.0,
-            blur=kernel if chance[2] < s.blur_prob else 0,
-            rescale=(scale, down, up) if self.rescale and chance[5] < s.rescale_prob else None,
-            brightness=brightness if colour and by_light else 0.0,
-            contrast=contrast if colour and by_light else 0.0,
-            hue=round(hue * 5) if colour and not by_light else 0,
-            saturation=saturation * 0.1 if colour and not by_light else 0.0,
-            value=value * 0.1 if colour and not by_light else 0.0,
-            quality=quality if chance[6] < s.compress_prob else 100,
+            angle=float(angle) if chance[1] < s.rotate_prob else 0.0,
+            blur=_odd(kernel) if chance[2] < s.blur_prob else 0,
+            interpolation=_INTERPOLATIONS[interpolation] if self.rescale and chance[5] < s.rescale_prob else None,
+            brightness=float(brightness) if light else 0.0,
+            contrast=float(contrast) if light else 0.0,
+            hue=hue if colour else 0,
+            saturation=saturation if colour else 0,
+            value=value if colour else 0,
+            quality=quality if chance[6] < s.compress_prob else 0,
         )
 
     def image(self, image: np.ndarray, plan: Plan) -> np.ndarray:
@@ -91,37 +109,30 @@ class Augmentation:
             )
         if plan.blur:
             image = cv2.GaussianBlur(image, (plan.blur, plan.blur), 0)
-        if plan.rescale:
-            image = _rescale(image, *plan.rescale)
         if plan.brightness or plan.contrast:
             table = np.arange(256) * (1 + plan.contrast) + 255 * plan.brightness
             image = cv2.LUT(image, table.round().clip(0, 255).astype(np.uint8))
         if plan.hue or plan.saturation or plan.value:
             image = _shift_colour(image, plan)
-        if plan.quality < 100:
+        if plan.quality:
             image = _jpeg(image, plan.quality)
         return np.ascontiguousarray(image)
 
     def mask(self, mask: np.ndarray, plan: Plan) -> np.ndarray:
-        """Return the mask `(H, W)` moved as the image is; it keeps its values."""
+        """Return the mask `(H, W)` moved as the image is; a binary (integer) mask keeps its values, a soft one is blended."""
         if plan.flip:
             mask = cv2.flip(mask, 1)
         if plan.angle:
-            mask = cv2.warpAffine(
-                mask,
-                _rotation(mask, plan.angle),
-                mask.shape[1::-1],
-                flags=cv2.INTER_NEAREST,
-                borderMode=cv2.BORDER_REFLECT_101,
-            )
+            flags = cv2.INTER_LINEAR if mask.dtype.kind == "f" else cv2.INTER_NEAREST
+            turn = _rotation(mask, plan.angle)
+            mask = cv2.warpAffine(mask, turn, mask.shape[1::-1], flags=flags, borderMode=cv2.BORDER_REFLECT_101)
         return np.ascontiguousarray(mask)
 
     def landmark(self, points: np.ndarray, plan: Plan, width: int, height: int) -> np.ndarray:
-        """Return `(N, 2)` landmarks moved as an image of that size is; a flip also swaps left and right names."""
+        """Return `(81, 2)` landmarks moved as an image of that size is; a flip also swaps the names of left and right."""
         if plan.flip:
             points = points * np.float32([-1, 1]) + np.float32([width - 1, 0])
-            partner = MIRROR[: len(points)] if len(points) == 81 else MIRROR[:68]
-            points = points[partner]
+            points = points[MIRROR]
         if plan.angle:
             matrix = _rotation(np.empty((height, width)), plan.angle)
             points = points @ matrix[:, :2].T + matrix[:, 2]
@@ -138,24 +149,16 @@ def _rotation(image: np.ndarray, angle: float) -> np.ndarray:
     return cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
 
 
-def _rescale(image: np.ndarray, scale: float, down: int, up: int) -> np.ndarray:
-    height, width = image.shape[:2]
-    small = cv2.resize(
-        image, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=_INTERPOLATIONS[down]
-    )
-    return cv2.resize(small, (width, height), interpolation=_INTERPOLATIONS[up])
-
-
 def _shift_colour(image: np.ndarray, plan: Plan) -> np.ndarray:
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
     steps = np.arange(256)
     hue = ((steps + plan.hue) % 180).astype(np.uint8)
-    saturation = (steps + 255 * plan.saturation).round().clip(0, 255).astype(np.uint8)
-    value = (steps + 255 * plan.value).round().clip(0, 255).astype(np.uint8)
+    saturation = (steps + plan.saturation).clip(0, 255).astype(np.uint8)
+    value = (steps + plan.value).clip(0, 255).astype(np.uint8)
     return cv2.cvtColor(cv2.LUT(hsv, np.stack([hue, saturation, value], axis=-1)[None]), cv2.COLOR_HSV2RGB)
 
 
 def _jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    # Encoder and decoder agree on the channel order, but the chroma planes are those of RGB only if it is told so.
+    # OpenCV takes BGR; given RGB it would subsample the wrong colour planes.
     code = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return cv2.cvtColor(cv2.imdecode(code, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)

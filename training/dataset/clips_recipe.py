@@ -18,20 +18,19 @@ class Clips(Recipe):
     def draws(self, seed: int, epoch: int) -> np.ndarray:
         size = self.config.clip_size
         assert size is not None  # the configuration sees to it
-        starts = [spread_clips(int(count), self.frame_num, size) for count in self.index.frames]
-        short = [i for i, s in enumerate(starts) if not len(s)]
-        if len(short) == len(starts):
+        videos, starts = spread_clips(self.index.frames, self.frame_num, size)
+        short = np.flatnonzero(self.index.frames < size)
+        if len(short) and not len(starts):
             raise DataError(f"no video has the {size} frames of one clip; extract more frames or lower clip_size")
-        if short and epoch == 0:
+        if len(short) and epoch == 0:
             log.warning(
                 "%d of %d videos have fewer than %d frames and give no clip, first %s",
                 len(short),
-                len(starts),
+                len(self.index),
                 size,
-                self.index.video_id(short[0]),
+                self.index.video_id(int(short[0])),
             )
-        videos = np.repeat(np.arange(len(starts)), [len(s) for s in starts])
-        return np.stack([videos, np.concatenate(starts)], axis=1)
+        return np.stack([videos, starts], axis=1)
 
     def load(self, draw: np.ndarray, reader: FrameReader, rng: np.random.Generator | None) -> list[Sample]:
         video, first = int(draw[0]), int(draw[1])

@@ -1,22 +1,42 @@
-"""Whose face and whose head a video shows, read from its name, dataset by dataset.
+"""Whose head and whose face a video shows, read from its name, dataset by dataset.
 
-Two identities belong to a face swap: the *target*, on whose head and in whose video the result is seen, and the *source*,
-whose face was put there. For a real video both are the person shown. An index file that states `target_id` or `source_id`
-wins over these rules; where neither knows, the identity is unknown and left out of every loss that needs it.
+A face swap has two identities: the *target*, in whose video and on whose head the result is seen, and the *source*, whose
+face was put there. For reenactment (Face2Face, NeuralTextures) the source drives the expression. For a real video both are
+the person shown. An index that states `target_id` or `source_id` wins over these rules; where neither knows, the identity is
+unknown, which is -1 in a batch, and left out of every loss that needs it.
+
+Names are unique within a *family* of datasets that show the same people, and written `<family>:<person>`.
+
+==================== ============================================================================ =======================
+family               names                                                                         origin of the rule
+==================== ============================================================================ =======================
+FaceForensics++      real `033`; fake `033_097` = target_source. One person a video, so the         naming given with the
+(FF-*, FaceShifter)  video's number is the person. FaceShifter was made on the same pairs.          dataset's download page
+DeepFakeDetection    real `01__scene`; fake `01_02__scene__code` = target_source; numbers are       same page, section on
+                     paid actors, not the YouTube videos of FaceForensics++.                        Google's actors
+Celeb-DF (v1, v2)    real `id1_0001`; fake `id1_id2_0003` = original_swapped; YouTube-real          the authors' answer to
+                     (`00123`) shows other people, who have no name.                                a question on their page
+DeeperForensics-1.0  fake `033_W101` = target (a FaceForensics++ video) and source (a paid          the dataset's readme
+                     actor); real: the actor's folder under `source_videos`.
+DFDCP                real `1001_A…`; fake `1001_1002_A…`, taken as target_source (the order of      `dataset.json` of the
+                     `target_id`, `swapped_id` in its `dataset.json`).                              preview release
+UADFV                real `0001`; fake `0001_fake` on the head of `0001`; the source is not told.   the file names
+DFDC                 random letters; its metadata tells the original video, not the person.         none
+==================== ============================================================================ =======================
 """
 
 import re
 from collections.abc import Callable
 
 Identities = tuple[str | None, str | None]
-
-# FaceForensics++ and its relatives number their 1000 YouTube videos, one person each; a fake is `<target>_<source>`.
-FFPP = {"FaceForensics++", "FaceShifter", "FF-DF", "FF-F2F", "FF-FS", "FF-NT", "FF-FH", "FF-SH"}
+UNKNOWN: Identities = (None, None)
+FFPP = frozenset({"FaceForensics++", "FaceShifter", "FF-DF", "FF-F2F", "FF-FS", "FF-NT", "FF-FH", "FF-SH"})
+_LEVEL = re.compile(r"_(c23|c40|raw)$")
 
 
 def family(dataset: str) -> str:
-    """Return the dataset within which identity names mean the same person."""
-    base = re.sub(r"_(c23|c40|raw)$", "", dataset)
+    """Return the family of a dataset: within it a name means one person, and a video's name one video."""
+    base = _LEVEL.sub("", dataset)
     if base in FFPP:
         return "FaceForensics++"
     if base.startswith("Celeb-DF"):
@@ -24,58 +44,55 @@ def family(dataset: str) -> str:
     return base
 
 
-def identities(dataset: str, video: str) -> Identities:
-    """Return (target, source) of a video, None where the name does not tell."""
+def identities(dataset: str, video: str, folder: str = "") -> Identities:
+    """Return (target, source) of a video, None where its name does not tell.
+
+    Args:
+        dataset: name of the index. video: name of the video. folder: where its frames lie, for datasets that name the
+            person there.
+    """
     rule = _RULES.get(family(dataset))
-    return rule(video) if rule else (None, None)
+    return rule(video, folder) if rule else UNKNOWN
 
 
-def _ffpp(video: str) -> Identities:
+def _ffpp(video: str, folder: str) -> Identities:
     found = re.fullmatch(r"(\d{3})(?:_(\d{3}))?", video)
-    if not found:
-        return None, None
-    target, source = found.groups()
-    return target, source or target
+    return (found.group(1), found.group(2) or found.group(1)) if found else UNKNOWN
 
 
-def _celeb(video: str) -> Identities:
-    # Real: `idA_nnnn`. Fake: `idA_idB_nnnn`, idA's video with idB's face (the Celeb-DF paper's naming). YouTube-real
-    # videos (`00123`) show people who are not among the 59 subjects and have no name.
-    fake = re.fullmatch(r"(id\d+)_(id\d+)_\d+", video)
-    if fake:
-        return fake.group(1), fake.group(2)
-    real = re.fullmatch(r"(id\d+)_\d+", video)
-    return (real.group(1), real.group(1)) if real else (None, None)
+def _dfd(video: str, folder: str) -> Identities:
+    found = re.match(r"(\d{2})(?:_(\d{2}))?__", video)
+    return (found.group(1), found.group(2) or found.group(1)) if found else UNKNOWN
 
 
-def _dfd(video: str) -> Identities:
-    # DeepFakeDetection: real `01__scene`, fake `01_02__scene__code`: actor 01's video with actor 02's face.
-    fake = re.match(r"(\d{2})_(\d{2})__", video)
-    if fake:
-        return fake.group(1), fake.group(2)
-    real = re.match(r"(\d{2})__", video)
-    return (real.group(1), real.group(1)) if real else (None, None)
+def _celeb(video: str, folder: str) -> Identities:
+    found = re.fullmatch(r"(id\d+)(?:_(id\d+))?_\d+", video)
+    return (found.group(1), found.group(2) or found.group(1)) if found else UNKNOWN
 
 
-def _deeper(video: str) -> Identities:
-    # DeeperForensics-1.0 puts the face of paid actors (`M101`, `W003`) on FaceForensics++ targets: `<target>_<actor>`.
+def _deeper(video: str, folder: str) -> Identities:
     fake = re.fullmatch(r"(\d{3})_([MW]\d{3})", video)
-    return (f"FaceForensics++:{fake.group(1)}", fake.group(2)) if fake else (None, None)
-
-
-def _dfdcp(video: str) -> Identities:
-    # DFDC preview: `<target>_<source>_<take…>` for fakes, `<person>_<take…>` for originals; subjects have 3-7 digits.
-    fake = re.match(r"(\d{3,7})_(\d{3,7})_", video)
     if fake:
-        return fake.group(1), fake.group(2)
-    real = re.match(r"(\d{3,7})_", video)
-    return (real.group(1), real.group(1)) if real else (None, None)
+        return f"FaceForensics++:{fake.group(1)}", fake.group(2)
+    actor = re.search(r"source_videos/([MW]\d{3})(?:/|$)", folder)
+    return (actor.group(1), actor.group(1)) if actor else UNKNOWN
 
 
-_RULES: dict[str, Callable[[str], Identities]] = {
+def _dfdcp(video: str, folder: str) -> Identities:
+    found = re.match(r"(\d{3,7})(?:_(\d{3,7}))?_", video)
+    return (found.group(1), found.group(2) or found.group(1)) if found else UNKNOWN
+
+
+def _uadfv(video: str, folder: str) -> Identities:
+    found = re.fullmatch(r"(\d{4})(_fake)?", video)
+    return (found.group(1), None if found.group(2) else found.group(1)) if found else UNKNOWN
+
+
+_RULES: dict[str, Callable[[str, str], Identities]] = {
     "FaceForensics++": _ffpp,
     "Celeb-DF": _celeb,
     "DeepFakeDetection": _dfd,
     "DeeperForensics-1.0": _deeper,
     "DFDCP": _dfdcp,
+    "UADFV": _uadfv,
 }

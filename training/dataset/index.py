@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from training.config.schema import Config
+from training.dataset.identity import family
 from training.dataset.info import DataInfo
-from training.dataset.table import Table, inside, load_table
-from training.errors import DataError
+from training.dataset.paths import inside, sibling
+from training.dataset.table import SPLITS, Table
+from training.dataset.table_cache import load_table
+from training.errors import ConfigError, DataError
 
 _LEVEL = re.compile(r"(.+)_(c23|c40|raw)$")
 
@@ -20,83 +23,124 @@ _LEVEL = re.compile(r"(.+)_(c23|c40|raw)$")
 class Index:
     """Videos of one split.
 
-    Attributes:
-        datasets: their names; `dataset[i]` is the number of video i's. `domain` is the same for training indexes.
-        label: int8, 0 real, 1 fake. method: int16, 0 real, manipulations from 1, −1 unknown to the training set.
-        target, source: int32 identities, −1 unknown. frames: int64, frames per video.
-        info: names behind those integers.
+    Videos are numbered from 0. Of each there is `dataset` (number in `datasets`), `frames` (how many there are), `label`
+    (0 real, 1 fake), `method` (0 real, manipulations from 1, -1 one that training does not know), `target` and `source`
+    (identities, -1 unknown), `domain` (training dataset, -1 none of them).
+
+    Args:
+        tables: by dataset. chosen: rows of each table. config: `label_dict` and `rgb_dir`.
+        info: numbers that training gave to names; None to number them here.
+        wanted: frames per video that are used at most, for `info.counts`.
+
+    Raises:
+        DataError: a label is not in `label_dict`, or a path leaves `rgb_dir`.
     """
 
     def __init__(
-        self, tables: Mapping[str, Table], chosen: Mapping[str, np.ndarray], config: Config, info: DataInfo | None
+        self,
+        tables: Mapping[str, Table],
+        chosen: Mapping[str, np.ndarray],
+        config: Config,
+        info: DataInfo | None = None,
+        wanted: int | None = None,
     ):
         self.datasets = list(tables)
         self._tables = list(tables.values())
         self._root = config.rgb_dir
-        self.row = np.concatenate([chosen[name] for name in self.datasets]).astype(np.int32)
-        sizes = [len(chosen[name]) for name in self.datasets]
-        self.dataset = np.repeat(np.arange(len(sizes), dtype=np.int16), sizes)
-        self.label_names = [self._tables[d].label_names[self._tables[d].label[r]] for d, r in self._pairs()]
-        self.label = self._labels(config)
-        self.frames = np.array([t.first[r + 1] - t.first[r] for t, r in self._table_rows()], np.int64)
-        self.info = self._make_info(info)
-        self.method = np.array(
-            [0 if real else self.info.manipulations.get(n, -1) for n, real in zip(self.label_names, self.label == 0)],
-            np.int16,
-        )
-        self.target, self.source = self._identities("target"), self._identities("source")
-        self.domain = np.array([self.info.domains.get(self.datasets[d], -1) for d in self.dataset], np.int64)
+        self._wanted = wanted
+        rows = [np.asarray(chosen[name], np.int32) for name in self.datasets]
+        self.row = np.concatenate(rows)
+        self.dataset = np.repeat(np.arange(len(rows), dtype=np.int16), [len(part) for part in rows])
+        self.frames = _join([np.diff(t.first)[r] for t, r in zip(self._tables, rows)], np.int32)
+        self._number_labels(rows, config)
+        self._number_people(rows, info)
+        domains = {name: i for i, name in enumerate(self.datasets)} if info is None else info.domains
+        self.domain = np.array([domains.get(name, -1) for name in self.datasets], np.int16)[self.dataset]
+        self.info = DataInfo(self._people, self._manipulations(info), domains, self._counts())
+        methods = np.array([self.info.manipulations.get(name, -1) for name in self._label_names], np.int16)
+        self.method = methods[self._label_code]
+        self._check_paths()
+
+    def _number_labels(self, rows: list[np.ndarray], config: Config) -> None:
+        self._label_names: list[str] = []
+        codes = []
+        for name, table, chosen in zip(self.datasets, self._tables, rows):
+            used = np.unique(table.label[chosen])
+            where = np.zeros(len(table.label_names), np.int16)
+            for code in used:
+                label = table.label_names[code]
+                if label not in config.label_dict:
+                    raise DataError(
+                        f"the label `{label}` of the dataset {name} is not in label_dict; "
+                        f"add `{label}: 0` (real) or `{label}: 1` (fake) to label_dict in the YAML"
+                    )
+                if label not in self._label_names:
+                    self._label_names.append(label)
+                where[code] = self._label_names.index(label)
+            codes.append(where[table.label[chosen]])
+        self._label_code = _join(codes, np.int16)
+        self.label = np.array([config.label_dict[name] for name in self._label_names], np.int8)[self._label_code]
+
+    def _manipulations(self, info: DataInfo | None) -> dict[str, int]:
+        fake = {name for name, code in zip(self._label_names, range(len(self._label_names))) if self._is_fake(code)}
+        known = {name: i + 1 for i, name in enumerate(sorted(fake))} if info is None else info.manipulations
+        return {**dict.fromkeys(sorted(set(self._label_names) - fake), 0), **known}
+
+    def _is_fake(self, code: int) -> bool:
+        return bool(self.label[self._label_code == code][0])
+
+    def _number_people(self, rows: list[np.ndarray], info: DataInfo | None) -> None:
+        """Fill `target` and `source`. People whom training never saw get numbers behind the known ones.
+
+        Figures can then tell them apart; heads never see them, because they are trained on training videos.
+        """
+        used = [np.unique(np.concatenate([t.target[r], t.source[r]])) for t, r in zip(self._tables, rows)]
+        names = {t.people[code] for t, codes in zip(self._tables, used) for code in codes if code >= 0}
+        self._people = dict(info.identities) if info is not None else {}
+        for name in sorted(names - self._people.keys()):
+            self._people[name] = len(self._people)
+        columns: dict[str, list[np.ndarray]] = {"target": [], "source": []}
+        for table, chosen, codes in zip(self._tables, rows, used):
+            # One place more than people, so that the code -1 finds "unknown" there.
+            where = np.full(len(table.people) + 1, -1, np.int32)
+            for code in codes[codes >= 0]:
+                where[code] = self._people[table.people[code]]
+            for key, column in columns.items():
+                column.append(where[getattr(table, key)[chosen]])
+        self.target, self.source = (_join(columns[key], np.int32) for key in ("target", "source"))
+
+    def _counts(self) -> dict[str, int]:
+        used = self.frames if self._wanted is None else np.minimum(self.frames, self._wanted)
+        return {
+            "real": int(used[self.label == 0].sum()),
+            "fake": int(used[self.label == 1].sum()),
+            "videos_real": int((self.label == 0).sum()),
+            "videos_fake": int((self.label == 1).sum()),
+        }
+
+    def _check_paths(self) -> None:
+        """Meet a path that leaves the root now, and not hours later in a worker."""
+        for number, table in enumerate(self._tables):
+            rows = self.row[self.dataset == number]
+            for path in {table.folder[r] or table.file[table.first[r]] for r in rows}:
+                inside(path, self._root)
 
     def __len__(self) -> int:
         return len(self.row)
 
-    def _pairs(self) -> list[tuple[int, int]]:
-        return list(zip(self.dataset.tolist(), self.row.tolist(), strict=True))
+    def label_name(self, video: int) -> str:
+        """Return the name of a video's label in the index."""
+        return self._label_names[self._label_code[video]]
 
-    def _table_rows(self) -> list[tuple[Table, int]]:
-        return [(self._tables[d], r) for d, r in self._pairs()]
-
-    def _labels(self, config: Config) -> np.ndarray:
-        for name, dataset in zip(self.label_names, self.dataset, strict=True):
-            if name not in config.label_dict:
-                raise DataError(
-                    f"the label `{name}` of {self.datasets[dataset]} is not in label_dict; add it there with 0 (real) or 1 (fake)"
-                )
-        return np.array([config.label_dict[name] for name in self.label_names], np.int8)
-
-    def _make_info(self, given: DataInfo | None) -> DataInfo:
-        fakes = sorted({n for n, label in zip(self.label_names, self.label, strict=True) if label})
-        reals = sorted({n for n, label in zip(self.label_names, self.label, strict=True) if not label})
-        people = sorted({p for t, r in self._table_rows() for p in (t.target[r], t.source[r]) if p})
-        counts = {
-            "real": int(self.frames[self.label == 0].sum()),
-            "fake": int(self.frames[self.label == 1].sum()),
-            "videos_real": int((self.label == 0).sum()),
-            "videos_fake": int((self.label == 1).sum()),
-        }
-        if given is None:
-            manipulations = {**dict.fromkeys(reals, 0), **{name: i + 1 for i, name in enumerate(fakes)}}
-            return DataInfo(
-                {p: i for i, p in enumerate(people)}, manipulations, {n: i for i, n in enumerate(self.datasets)}, counts
-            )
-        # People whom training never saw get numbers behind the known ones: figures tell them apart, heads never see them.
-        new = [p for p in people if p not in given.identities]
-        known = {**given.identities, **{p: len(given.identities) + i for i, p in enumerate(new)}}
-        return DataInfo(known, {**dict.fromkeys(reals, 0), **given.manipulations}, given.domains, counts)
-
-    def _identities(self, which: str) -> np.ndarray:
-        names = [getattr(t, which)[r] for t, r in self._table_rows()]
-        return np.array([self.info.identities[name] if name else -1 for name in names], np.int32)
+    def name(self, video: int) -> str:
+        """Return a video's own name, which other videos may share."""
+        return self._tables[self.dataset[video]].name[self.row[video]]
 
     def video_id(self, video: int) -> str:
         """Return the unique name `dataset/label/compression/name`; an empty compression is left out."""
         table, row = self._tables[self.dataset[video]], self.row[video]
-        parts = (
-            self.datasets[self.dataset[video]],
-            self.label_names[video],
-            table.compressions[table.compression[row]],
-            table.name[row],
-        )
+        level = table.compressions[table.compression[row]]
+        parts = (self.datasets[self.dataset[video]], self.label_name(video), level, table.name[row])
         return "/".join(part for part in parts if part)
 
     def video_ids(self) -> list[str]:
@@ -105,12 +149,13 @@ class Index:
 
     def same_video_keys(self) -> list[str]:
         """Return `family/label/name` of each video: equal for one video under two dataset names or compressions."""
-        from training.dataset.identity import family
+        families = [family(name) for name in self.datasets]
+        return [f"{families[self.dataset[i]]}/{self.label_name(i)}/{self.name(i)}" for i in range(len(self))]
 
-        return [
-            f"{family(self.datasets[self.dataset[i]])}/{self.label_names[i]}/{self._tables[self.dataset[i]].name[self.row[i]]}"
-            for i in range(len(self))
-        ]
+    def videos_overlapping(self, other: Index) -> list[str]:
+        """Return the unique names of those videos that `other` holds too, perhaps under another dataset name."""
+        theirs = set(other.same_video_keys())
+        return [self.video_id(i) for i, key in enumerate(self.same_video_keys()) if key in theirs]
 
     def frame(self, video: int, position: int) -> tuple[str, int]:
         """Return the path of a frame relative to the RGB root, and its number in the source video."""
@@ -125,15 +170,13 @@ class Index:
         table, row = self._tables[self.dataset[video]], self.row[video]
         at = table.first[row] + position
         if table.masked[at]:
-            name = table.file[at].rpartition("/")[2].rpartition(".")[0]
-            return inside(f"{table.mask_folder[row]}/{name}.png", self._root)
-        if self.label[video] == 0:
-            return None
-        return _sibling(self.frame(video, position)[0], "masks", ".png")
+            stem = table.file[at].rpartition("/")[2].rpartition(".")[0]
+            return inside(f"{table.mask_folder[row]}/{stem}{table.mask_suffix[row]}", self._root)
+        return None if self.label[video] == 0 else sibling(self.frame(video, position)[0], "masks", ".png")
 
     def landmark(self, video: int, position: int) -> str:
         """Return the path of a frame's landmarks."""
-        return _sibling(self.frame(video, position)[0], "landmarks", ".npy")
+        return sibling(self.frame(video, position)[0], "landmarks", ".npy")
 
     def label_counts(self) -> tuple[int, int]:
         """Return how many videos are real and how many fake."""
@@ -141,19 +184,13 @@ class Index:
 
     def keep(self, mask: np.ndarray) -> None:
         """Keep the videos where `mask` is true; identities and manipulations stay as numbered."""
-        for name in ("row", "dataset", "label", "frames", "method", "target", "source", "domain"):
+        for name in ("row", "dataset", "label", "frames", "method", "target", "source", "domain", "_label_code"):
             setattr(self, name, getattr(self, name)[mask])
-        self.label_names = [name for name, kept in zip(self.label_names, mask, strict=True) if kept]
+        self.info = DataInfo(self.info.identities, self.info.manipulations, self.info.domains, self._counts())
 
 
-def _sibling(path: str, folder: str, suffix: str) -> str:
-    """Return the path of the same frame under `masks` or `landmarks` (the last folder named `frames` is replaced)."""
-    parts = path.split("/")
-    at = len(parts) - 1 - parts[::-1].index("frames") if "frames" in parts else None
-    if at is None:
-        raise DataError(f"{path} does not lie under a folder named frames, so its {folder} cannot be found")
-    parts[at] = folder
-    return "/".join(parts).rpartition(".")[0] + suffix
+def _join(parts: list[np.ndarray], dtype: type) -> np.ndarray:
+    return np.concatenate(parts).astype(dtype)
 
 
 def load_index(config: Config, datasets: Sequence[str], split: str, info: DataInfo | None = None) -> Index:
@@ -164,63 +201,70 @@ def load_index(config: Config, datasets: Sequence[str], split: str, info: DataIn
     Raises:
         DataError: an index is missing, a split or compression is not in it, or a label is not in `label_dict`.
     """
+    if not datasets:
+        raise ConfigError(f"no dataset is named for the {split} split; set {split}_dataset in the YAML")
     tables: dict[str, Table] = {}
     chosen: dict[str, np.ndarray] = {}
     for dataset in datasets:
         if dataset in tables:
-            raise DataError(f"the dataset {dataset} is named twice; name it once")
+            raise ConfigError(f"the dataset {dataset} is named twice; name it once")
         table, level = open_dataset(config, dataset)
         rows = _select(table, dataset, split, level or config.compression)
         if config.dry_run:
             rows = _a_few(table, rows)
         tables[dataset], chosen[dataset] = table, rows
-    return Index(tables, chosen, config, info)
+    return Index(tables, chosen, config, info, frames_wanted(config, split))
+
+
+def frames_wanted(config: Config, split: str) -> int:
+    """Return how many frames of a video a split uses at most."""
+    wanted = config.frame_num
+    return {"train": wanted.train, "val": wanted.val or wanted.test, "test": wanted.test}[split]
 
 
 def open_dataset(config: Config, dataset: str) -> tuple[Table, str | None]:
     """Return the table of a dataset, and the compression that its name asks for."""
     folder = Path(config.dataset_json_folder)
-    path, level = folder / f"{dataset}.json", None
-    name = dataset
+    path, name, level = folder / f"{dataset}.json", dataset, None
     found = _LEVEL.match(dataset)
     if not path.exists() and found:
         name, level = found.groups()
         path = folder / f"{name}.json"
     if not path.exists():
-        there = sorted(p.stem for p in folder.glob("*.json")) if folder.is_dir() else []
-        close = difflib.get_close_matches(dataset, there, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"indexes there: {', '.join(there) or 'none'}"
+        there = sorted(p.stem for p in folder.glob("*.json"))
+        close = difflib.get_close_matches(dataset, there, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]}? " if close else ""
+        listed = f"datasets there: {', '.join(there)}" if there else "no index is there"
         raise DataError(
-            f"there is no index {path} for the dataset {dataset}; make it with preprocessing/rearrange.py ({hint})"
+            f"there is no index {folder / f'{dataset}.json'} for the dataset {dataset}; {hint}({listed}; "
+            "preprocessing/rearrange.py writes them, dataset_json_folder says where they are)"
         )
     return load_table(path, name), level
 
 
 def has_split(config: Config, dataset: str, split: str) -> bool:
-    """Return whether a dataset's index holds videos of a split."""
+    """Return whether a dataset's index holds videos of a split; DataError when there is no such index."""
     table, _ = open_dataset(config, dataset)
-    return bool((table.split == ("train", "val", "test").index(split)).any())
+    return bool((table.split == SPLITS.index(split)).any())
 
 
 def _select(table: Table, dataset: str, split: str, compression: str) -> np.ndarray:
-    code = ("train", "val", "test").index(split)
-    rows = np.flatnonzero(table.split == code)
+    rows = np.flatnonzero(table.split == SPLITS.index(split))
     if not len(rows):
+        there = ", ".join(name for code, name in enumerate(SPLITS) if (table.split == code).any())
         raise DataError(
-            f"{dataset} has no {split} split in its index; use another dataset, or write the split with rearrange.py"
+            f"the dataset {dataset} has no {split} split in its index, only {there}; name another dataset, or write that "
+            "split with rearrange.py"
         )
     levels = table.compression[rows]
-    if not (levels > 0).any():
-        return rows
     wanted = table.compressions.index(compression) if compression in table.compressions else -1
-    # Labels without that level in their tree (a dataset whose reals come in one quality) take part as they are.
-    rows = rows[(levels == wanted) | (levels == 0)]
-    if wanted < 0 or not (table.compression[rows] == wanted).any():
-        there = ", ".join(name for name in table.compressions if name)
+    if (levels > 0).any() and not (levels == wanted).any():
+        there = ", ".join(table.compressions[code] for code in np.unique(levels) if code)
         raise DataError(
-            f"{dataset} has no compression {compression} in its {split} split; it has {there}: set `compression`"
+            f"the dataset {dataset} has no compression {compression} in its {split} split, only {there}; set `compression`"
         )
-    return rows
+    # Labels without a level (a dataset whose real videos come in one quality) take part as they are.
+    return rows[(levels == wanted) | (levels == 0)]
 
 
 def _a_few(table: Table, rows: np.ndarray, per_label: int = 2) -> np.ndarray:

@@ -4,52 +4,79 @@ from __future__ import annotations
 
 import logging
 import os
+import weakref
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from training.config.schema import Config
+from training.dataset.identity import family
 from training.dataset.index import Index, has_split, load_index
 from training.dataset.info import DataInfo
 from training.dataset.recipe import Batch, FrameReader, Recipe, Sample, recipe_class
-from training.dataset.sampling import evaluation_batches, order, sample_rng, training_batches
+from training.dataset.sampling import EvaluationPlan, TrainingPlan, order, sample_rng
 from training.dataset.storage import open_storage
 from training.errors import ConfigError, DataError, ProjectError
 
 log = logging.getLogger("clipdeepfake.data")
 Split = Literal["train", "val", "test"]
-__all__ = ["Loader", "build_loader", "has_split"]
+__all__ = ["Loader", "Split", "build_loader", "has_split"]
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Order:
+    """What a worker is asked for: everything that a sample depends on, so that workers can outlive an epoch."""
+
+    epoch: int
+    position: int
+    draw: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class _Failure:
-    """An error that a worker met; exceptions that cross processes lose their sentence."""
+    """A sample that could not be read; exceptions that cross processes lose their sentence."""
 
     video: str
     message: str
 
 
 class _Draws(Dataset):
-    """Position in the epoch → loaded draw. One per epoch, handed to the workers as it is."""
+    """Loads one draw. Holds no epoch and no list of draws: each worker gets what it is to do with every order."""
 
-    def __init__(self, recipe: Recipe, reader: FrameReader, rows: np.ndarray, seed: int, epoch: int, random: bool):
-        self.recipe, self.reader, self.rows = recipe, reader, rows
-        self.seed, self.epoch, self.random = seed, epoch, random
+    def __init__(self, recipe: Recipe, reader: FrameReader, seed: int, random: bool):
+        self.recipe, self.reader, self.seed, self.random = recipe, reader, seed, random
 
-    def __getitem__(self, position: int) -> list[Sample] | _Failure:
-        draw = self.rows[position]
-        rng = sample_rng(self.seed, self.epoch, int(position)) if self.random else None
+    def __getitem__(self, wanted: _Order) -> list[Sample] | _Failure:
+        draw = np.array(wanted.draw)
+        rng = sample_rng(self.seed, wanted.epoch, wanted.position) if self.random else None
         try:
             samples = self.recipe.load(draw, self.reader, rng)
         except ProjectError as error:
             return _Failure(self.recipe.describe(draw), str(error))
-        for sample in samples:
-            sample["index"] = int(position)
-        return samples
+        return [{**sample, "index": wanted.position} for sample in samples]
+
+
+class _Orders(Sampler):
+    """The orders of the epoch that the loader stands in, batch by batch, on this process."""
+
+    def __init__(self, loader: Loader):
+        # Weak, so that dropping the loader ends its workers at once.
+        self.loader = weakref.proxy(loader)
+
+    def __len__(self) -> int:
+        return max(0, len(self.loader) - self.loader.start)
+
+    def __iter__(self) -> Iterator[list[_Order]]:
+        loader = self.loader
+        epoch, (rows, shuffled), plan = loader.epoch, loader.draws(), loader.plan()
+        for step in range(loader.start, len(plan)):
+            # A process that has no sample of a short batch yields an empty one: it still takes part in the step.
+            places = [(p, p if shuffled is None else shuffled[p]) for p in plan[step]]
+            yield [_Order(epoch, p, tuple(rows[row].tolist())) for p, row in places]
 
 
 @dataclass
@@ -76,89 +103,105 @@ class Loader:
     """Iterates over one epoch's batches on this process.
 
     Attributes:
-        index: the videos. info: names behind the integer labels. skipped: what could not be read, `data.on_error: skip`.
+        index: the videos. recipe: how samples are made. epoch, start: what the next iteration runs over.
+        skipped: what could not be read and was left out, each once (`data.on_error: skip`).
+        start_method: how workers start, None for the platform's way.
     """
 
     def __init__(self, config: Config, split: Split, index: Index, rank: int = 0, world_size: int = 1):
         self.config, self.split, self.index = config, split, index
         self.rank, self.world_size = rank, world_size
-        training = split == "train"
-        if training:
-            self.recipe = recipe_class(config)(config, index, split)
-        else:
-            kind = "clips" if config.video_mode else "frames"
-            plain = config.model_copy(update={"dataset_type": kind, "recipe": {}})
-            self.recipe = recipe_class(plain)(plain, index, split)
+        self.recipe = _recipe(config, split, index)
         storages = [open_storage(config, name) for name in index.datasets]
-        self.reader = FrameReader(index, storages, config, augment=training and config.use_data_augmentation)
+        self._training = split == "train"
+        self.reader = FrameReader(index, storages, config, augment=self._training and config.use_data_augmentation)
         self.skipped: list[str] = []
-        self._epoch = self._start = 0
-        self._rows: tuple[int, np.ndarray] | None = None
+        self.epoch = self.start = 0
+        self.start_method: str | None = None
         self._batch = self._draws_per_batch()
-
-    def _draws_per_batch(self) -> int:
-        key = "train_batchSize" if self.split == "train" else "test_batchSize"
-        size, roles = getattr(self.config, key), self.recipe.roles
-        if self.split != "train":
-            return size
-        if size % (roles * self.world_size):
-            raise ConfigError(
-                f"{key}={size} must be a multiple of {roles * self.world_size}: it is the batch over all {self.world_size} "
-                f"processes, and the recipe `{self.recipe.name}` makes {roles} sample(s) per draw"
-            )
-        return size // roles
+        self._rows: tuple[int, np.ndarray, np.ndarray | None] | None = None
+        self._loader: DataLoader | None = None
 
     @property
     def info(self) -> DataInfo:
+        """Names behind the integer labels."""
         return self.index.info
 
-    def _draws(self) -> np.ndarray:
-        if self._rows is None or self._rows[0] != self._epoch:
-            rows = self.recipe.draws(self.config.manualSeed, self._epoch)
-            if self.split == "train":
-                rows = rows[order(len(rows), self.config.manualSeed, self._epoch)]
-            self._rows = (self._epoch, rows)
-        return self._rows[1]
+    def _draws_per_batch(self) -> int:
+        if not self._training:
+            return self.config.test_batchSize
+        size, roles = self.config.train_batchSize, self.recipe.roles
+        if size % (roles * self.world_size):
+            raise ConfigError(
+                f"train_batchSize={size} must be a multiple of {roles * self.world_size}: it is the batch over all "
+                f"{self.world_size} process(es), and the recipe `{self.recipe.name}` makes {roles} sample(s) per draw"
+            )
+        return size // roles
 
-    def _batches(self) -> list[np.ndarray]:
-        cut = training_batches if self.split == "train" else evaluation_batches
-        return cut(len(self._draws()), self._batch, self.rank, self.world_size)
+    def draws(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the epoch's draws, and the order in which they come (None: as they are)."""
+        if self._rows is None or self._rows[0] != self.epoch:
+            seed = self.config.manualSeed
+            rows = self.recipe.draws(seed, self.epoch)
+            self._rows = self.epoch, rows, order(len(rows), seed, self.epoch) if self._training else None
+        return self._rows[1:]
+
+    def plan(self) -> TrainingPlan | EvaluationPlan:
+        """Return which positions this process loads, batch by batch."""
+        cut = TrainingPlan if self._training else EvaluationPlan
+        return cut(len(self.draws()[0]), self._batch, self.rank, self.world_size)
 
     def __len__(self) -> int:
         """Batches of a whole epoch on this process (in training the same on all)."""
-        return len(self._batches())
+        return len(self.plan())
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
-        """Choose the epoch that the next iteration runs over, and where in it it begins."""
-        self._epoch, self._start = epoch, start_batch
+        """Choose the epoch that the next iterations run over, and the batch that they begin with."""
+        self.epoch, self.start = epoch, start_batch
 
-    def __iter__(self) -> Iterator[Batch]:
-        training = self.split == "train"
-        draws = _Draws(self.recipe, self.reader, self._draws(), self.config.manualSeed, self._epoch, training)
-        batches = [part.tolist() for part in self._batches()[self._start :]]
-        # A process without a sample of a short batch still takes part in the step.
-        workers = min(self.config.workers, len(os.sched_getaffinity(0)), max(1, len(batches)))
-        if self.config.workers == 0:
-            workers = 0
-        loader = DataLoader(
-            draws,
-            batch_sampler=batches,
+    def _workers(self) -> int:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return min(self.config.workers, cores, max(1, len(self)))
+
+    def _torch_loader(self) -> DataLoader:
+        # The draws come first: what they leave on the recipe must be there when the workers start.
+        self.draws()
+        workers = self._workers()
+        options: dict[str, Any] = {}
+        if workers:
+            # Test sets are read once, so their workers would only wait in memory for the end of the program.
+            options = {"persistent_workers": self.split != "test", "prefetch_factor": 4}
+            options |= {"worker_init_fn": _quiet_worker, "multiprocessing_context": self.start_method}
+        return DataLoader(
+            _Draws(self.recipe, self.reader, self.config.manualSeed, self._training),
+            batch_sampler=_Orders(self),
             num_workers=workers,
             collate_fn=_Collate(self.recipe),
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_quiet_worker if workers else None,
-            prefetch_factor=4 if workers else None,
+            **options,
         )
-        iterator = iter(loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the epoch's batches from `start` on.
+
+        Raises:
+            DataError: a sample cannot be read and `data.on_error` is `raise`, or a worker process died.
+        """
+        if self._loader is None:
+            self._loader = self._torch_loader()
+        iterator = iter(self._loader)
         while True:
             try:
                 batch, failures = next(iterator)
             except StopIteration:
                 return
             except RuntimeError as error:
-                if "DataLoader worker" in str(error):
+                self._loader = None
+                # An error inside a worker's code is told as "Caught …", its death in other words.
+                if "DataLoader worker" in str(error) and not str(error).startswith("Caught"):
                     raise DataError(
-                        "a data-loading worker died (out of memory, or killed); lower `workers` or the batch size"
+                        f"a data-loading worker of the {self.split} split died (killed, or out of memory); lower `workers`, "
+                        "the batch size or frame_num"
                     ) from error
                 raise
             self._account(failures)
@@ -168,8 +211,18 @@ class Loader:
         if failures and self.config.data.on_error == "raise":
             raise DataError(failures[0].message)
         for failure in failures:
-            self.skipped.append(f"{failure.video}: {failure.message}")
-            log.warning("skipped %s: %s", failure.video, failure.message)
+            line = f"{failure.video}: {failure.message}"
+            if line not in self.skipped:
+                self.skipped.append(line)
+                log.warning("skipped %s", line)
+
+
+def _recipe(config: Config, split: Split, index: Index) -> Recipe:
+    """Return the recipe of a split: the configured one in training, plain frames or clips otherwise."""
+    if split == "train":
+        return recipe_class(config)(config, index, split)
+    plain = config.model_copy(update={"dataset_type": "clips" if config.video_mode else "frames", "recipe": {}})
+    return recipe_class(plain)(plain, index, split)
 
 
 def build_loader(
@@ -189,24 +242,51 @@ def build_loader(
         split: `train` shuffles, augments and follows the recipe; `val` and `test` read frames (or clips) in order.
         datasets: names; None: those of the configuration.
         data_info: the training set's, so that test labels get the same numbers.
-        exclude: keys of videos to leave out, as `Index.same_video_keys` gives them.
+        exclude: videos to leave out, by `Index.video_ids` or, under whatever dataset name, `Index.same_video_keys`.
         rank, world_size: this process's share.
 
     Raises:
         DataError: an index, split, compression or label is missing. ConfigError: batch size or recipe do not fit.
     """
-    if datasets is None:
-        datasets = {
-            "train": config.train_dataset,
-            "val": config.val_dataset or config.train_dataset,
-            "test": config.test_dataset,
-        }[split]
-    names = [datasets] if isinstance(datasets, str) else list(datasets)
+    named = {
+        "train": config.train_dataset,
+        "val": config.val_dataset or config.train_dataset,
+        "test": config.test_dataset,
+    }
+    if split not in named:
+        raise ConfigError(f"there is no split `{split}`; choose from {', '.join(named)}")
+    names = named[split] if datasets is None else [datasets] if isinstance(datasets, str) else list(datasets)
     index = load_index(config, names, split, data_info)
     if exclude:
-        left_out = set(exclude)
-        keep = np.array([key not in left_out for key in index.same_video_keys()], bool)
-        if not keep.all():
-            log.warning("%d %s videos stand in a test set too and are left out", int((~keep).sum()), split)
-        index.keep(keep)
+        _leave_out(index, set(exclude), split)
+    if split == "test":
+        _warn_of_trained_videos(config, index)
     return Loader(config, split, index, rank, world_size)
+
+
+def _leave_out(index: Index, exclude: set[str], split: str) -> None:
+    pairs = zip(index.video_ids(), index.same_video_keys(), strict=True)
+    keep = np.array([not exclude.intersection(names) for names in pairs], bool)
+    if not keep.all():
+        log.warning("%d of %d %s videos stand in a test set too and are left out", (~keep).sum(), len(keep), split)
+    index.keep(keep)
+
+
+def _warn_of_trained_videos(config: Config, index: Index) -> None:
+    """Say when test videos were trained on: several public indexes list the same videos in both splits."""
+    families = {family(name) for name in index.datasets}
+    trained = [name for name in config.train_dataset if family(name) in families]
+    if not trained:
+        return
+    try:
+        both = index.videos_overlapping(load_index(config, trained, "train"))
+    except DataError:
+        return  # whoever only tests need not have the training data at hand
+    if both:
+        log.warning(
+            "%d of %d test videos of %s were trained on, first %s; its figures say nothing of unseen videos",
+            len(both),
+            len(index),
+            ", ".join(index.datasets),
+            both[0],
+        )

@@ -1,6 +1,5 @@
 """Pairs of a real and a fake frame of the same person, as UCF trains on."""
 
-import logging
 from typing import Literal
 
 import numpy as np
@@ -8,10 +7,8 @@ from pydantic import Field
 
 from training.config.schema import Section
 from training.dataset.recipe import FrameReader, Recipe, Sample, frame_draws, register_recipe
-from training.dataset.sampling import draws_rng, spread
+from training.dataset.sampling import draws_rng, place
 from training.errors import DataError
-
-log = logging.getLogger("clipdeepfake.data")
 
 
 class PairOptions(Section):
@@ -40,31 +37,25 @@ class Pairs(Recipe):
         rows = rows[index.label[rows[:, 0]] == 1]
         if not len(real) or not len(rows):
             raise DataError("pairs need real and fake videos in the training split; add datasets to train_dataset")
-        partners = rng.choice(real, size=len(rows))
+        partner = rng.choice(real, size=len(rows))
         if self.options.partner != "any":
-            partners = self._own_partners(rows[:, 0], real, partners, rng)
+            own = self._own_partners(rows[:, 0], real, rng.random(len(rows)))
+            partner = np.where(own < 0, partner, own)
         share = (rows[:, 1] + 0.5) / index.frames[rows[:, 0]]
         # The real frame at that share, among those that would be used of the real video alone.
-        positions = np.empty(len(rows), np.int64)
-        for i, (video, at) in enumerate(zip(partners, share, strict=True)):
-            there = spread(int(index.frames[video]), self.frame_num)
-            positions[i] = there[min(len(there) - 1, int(at * len(there)))]
-        return np.stack([rows[:, 0], rows[:, 1], partners, positions], axis=1)
+        used = np.minimum(index.frames[partner], self.frame_num)
+        position = place((share * used).astype(np.int64), index.frames[partner], used)
+        return np.column_stack([rows, partner, position]).astype(np.int32)
 
-    def _own_partners(
-        self, fakes: np.ndarray, real: np.ndarray, others: np.ndarray, rng: np.random.Generator
-    ) -> np.ndarray:
-        people = self.index.target if self.options.partner == "target" else self.index.source
-        by_person: dict[int, list[int]] = {}
-        for video in real:
-            by_person.setdefault(int(self.index.target[video]), []).append(int(video))
-        picks = rng.random(len(fakes))
-        found = others.copy()
-        for i, video in enumerate(fakes):
-            own = by_person.get(int(people[video]), []) if people[video] >= 0 else []
-            if own:
-                found[i] = own[int(picks[i] * len(own))]
-        return found
+    def _own_partners(self, fakes: np.ndarray, real: np.ndarray, chance: np.ndarray) -> np.ndarray:
+        """Return a real video of each fake's person, chosen by `chance` in [0, 1); -1 where there is none."""
+        people = (self.index.target if self.options.partner == "target" else self.index.source)[fakes]
+        real = real[np.argsort(self.index.target[real], kind="stable")]
+        shown = self.index.target[real]
+        low, high = np.searchsorted(shown, people, "left"), np.searchsorted(shown, people, "right")
+        found = (people >= 0) & (high > low)
+        at = np.minimum(low + (chance * (high - low)).astype(np.int64), len(real) - 1)
+        return np.where(found, real[at], -1)
 
     def load(self, draw: np.ndarray, reader: FrameReader, rng: np.random.Generator | None) -> list[Sample]:
         fake, fake_at, real, real_at = map(int, draw)

@@ -1,9 +1,20 @@
 """How training samples are made. A recipe is one file, `<name>_recipe.py`, with one class under `@register_recipe`.
 
 A *draw* is a row of integers: the unit of shuffling, of sharing between processes and of skipping. `draws` returns all rows
-of an epoch, `load` turns one of them into one sample per role, and `collate` makes a batch of them, role by role. Whatever
-is random comes from the generator that `load` is given, so that a sample depends on (seed, epoch, position) and on nothing
-else. A detector may bring a recipe of its own: its configuration class names it by `dataset_type`'s default.
+of an epoch, `load` turns one of them into one sample per role, and `collate` makes a batch of them, role by role. What a
+recipe may rely on, and must keep:
+
+* All that `load` needs is in its row, its generator, and what `__init__` and the first call of `draws` left on `self`: worker
+  processes live for the whole run, and see no later change of `self`. What differs from epoch to epoch goes into the rows.
+* Whatever is random comes from the generator that `load` is given, or, for choices over all rows at once, from
+  `sampling.draws_rng(seed, epoch)`. A sample then depends on (seed, epoch, position) and on nothing else.
+* A sample is a dictionary: `image` `(H, W, 3)` (or `(T, H, W, 3)`) uint8 and the keys of `FrameReader.labels`, `frame`, and
+  where asked `mask` and `landmark`. Arrays under further keys are stacked as they are; `empty` must then name them too.
+* All samples of a recipe have the same keys. What cannot be read is a DataError: never another sample in its place.
+
+`FrameReader.frame` gives a finished sample; those who paint on stored pixels take `raw`, and pass the result to `finish`. A
+recipe's own keys are the pydantic model `Options`, filled from the YAML's `recipe`. A detector's file may bring the recipe
+itself; it is then named like the detector, which `dataset_type: blend` also means.
 
 A minimal recipe::
 
@@ -11,8 +22,8 @@ A minimal recipe::
     class EveryFrameTwice(Recipe):
         roles = 2                                  # collate gives all of role 0, then all of role 1
 
-        def draws(self, seed, epoch):              # (N, k) integers
-            return frame_draws(self.index, self.config.frame_num.train)
+        def draws(self, seed, epoch):              # (N, k) integers; the first is the video
+            return frame_draws(self.index, self.frame_num)
 
         def load(self, draw, reader, rng):         # one sample per role
             return [reader.frame(*draw, rng), reader.frame(*draw, rng)]
@@ -32,8 +43,8 @@ import torch
 
 from training.config.schema import Config, Section
 from training.dataset.augmentation import Augmentation, Plan
-from training.dataset.index import Index
-from training.dataset.sampling import spread
+from training.dataset.index import Index, frames_wanted
+from training.dataset.sampling import spread_each
 from training.dataset.storage import Storage
 from training.errors import ConfigError
 
@@ -90,28 +101,21 @@ class FrameReader:
         return {**self.finish(raw, plan or self.plan(rng)), **self.labels(video), "frame": raw["frame"]}
 
     def finish(self, sample: Sample, plan: Plan | None) -> Sample:
-        """Augment and resize `image`, `mask` and `landmark` together: image `(H, W, 3)` at the configured resolution."""
-        image = sample["image"]
-        height, width = image.shape[:2]
-        done: Sample = {}
-        if plan is not None and self.augmentation is not None:
-            done["image"] = self.augmentation.image(image, plan)
-            if "mask" in sample:
-                done["mask"] = self.augmentation.mask(sample["mask"], plan)
-            if "landmark" in sample:
-                done["landmark"] = self.augmentation.landmark(sample["landmark"], plan, width, height)
-        else:
-            done = {key: sample[key] for key in ("image", "mask", "landmark") if key in sample}
+        """Resize `image`, `mask` and `landmark` to the configured resolution and augment them together.
+
+        In that order, so that kernels and JPEG's blocks have the size that their keys say, whatever was stored.
+        """
+        done = {key: sample[key] for key in ("image", "mask", "landmark") if key in sample}
         size = self.config.resolution
-        if (height, width) != (size, size):
-            shrink = size < min(height, width)
-            done["image"] = cv2.resize(
-                done["image"], (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
-            )
-            if "mask" in done:
-                done["mask"] = cv2.resize(done["mask"], (size, size), interpolation=cv2.INTER_NEAREST)
-            if "landmark" in done:
-                done["landmark"] = done["landmark"] * np.float32([size / width, size / height])
+        if done["image"].shape[:2] != (size, size):
+            _resize(done, size, plan.interpolation if plan is not None else None)
+        if plan is None or self.augmentation is None:
+            return done
+        done["image"] = self.augmentation.image(done["image"], plan)
+        if "mask" in done:
+            done["mask"] = self.augmentation.mask(done["mask"], plan)
+        if "landmark" in done:
+            done["landmark"] = self.augmentation.landmark(done["landmark"], plan, size, size)
         return done
 
     def labels(self, video: int) -> Sample:
@@ -125,6 +129,28 @@ class FrameReader:
             "source_id": int(index.source[video]),
             "domain": int(index.domain[video]),
         }
+
+
+def _resize(sample: Sample, size: int, interpolation: tuple[int, int] | None) -> None:
+    """Bring a sample's image, mask and landmarks to `size` pixels square, in place.
+
+    The field's cubic interpolation, so that published weights see what they were trained on; area averaging below half the
+    size, where cubic would alias.
+    """
+    height, width = sample["image"].shape[:2]
+    shrink, enlarge = interpolation or (cv2.INTER_CUBIC, cv2.INTER_CUBIC)
+    if interpolation is None and 2 * size < min(height, width):
+        shrink = cv2.INTER_AREA
+    chosen = shrink if size < min(height, width) else enlarge
+    sample["image"] = cv2.resize(sample["image"], (size, size), interpolation=chosen)
+    if "mask" in sample:
+        soft = sample["mask"].dtype.kind == "f"
+        nearest = cv2.INTER_LINEAR if soft else cv2.INTER_NEAREST_EXACT
+        sample["mask"] = cv2.resize(sample["mask"], (size, size), interpolation=nearest)
+    if "landmark" in sample:
+        # Coordinates count from the middle of the first pixel, as everywhere in OpenCV.
+        scale = np.float32([size / width, size / height])
+        sample["landmark"] = ((sample["landmark"] + 0.5) * scale - 0.5).astype(np.float32)
 
 
 class Recipe:
@@ -141,18 +167,17 @@ class Recipe:
             self.options: Any = self.Options.model_validate(config.recipe)
         except pydantic.ValidationError as error:
             first = error.errors()[0]
-            key = ".".join(map(str, first["loc"]))
+            key = ".".join(map(str, ("recipe", *first["loc"])))
             known = ", ".join(self.Options.model_fields) or "none"
-            raise ConfigError(f"recipe.{key}: {first['msg']}; keys of the recipe `{self.name}`: {known}") from None
+            raise ConfigError(f"{key}: {first['msg']}; keys of the recipe `{self.name}`: {known}") from None
 
     @property
     def frame_num(self) -> int:
         """Frames wanted per video in this split."""
-        wanted = self.config.frame_num
-        return {"train": wanted.train, "val": wanted.val or wanted.test, "test": wanted.test}[self.split]
+        return frames_wanted(self.config, self.split)
 
     def draws(self, seed: int, epoch: int) -> np.ndarray:
-        """Return `(N, k)` integers, one row per draw."""
+        """Return `(N, k)` integers, one row per draw, in an order that depends on nothing; the loader shuffles."""
         raise NotImplementedError
 
     def load(self, draw: np.ndarray, reader: FrameReader, rng: np.random.Generator | None) -> list[Sample]:
@@ -175,7 +200,7 @@ class Recipe:
             batch["mask"] = torch.from_numpy(np.stack([s["mask"] for s in samples])).unsqueeze(-3)
         if "landmark" in samples[0]:
             batch["landmark"] = torch.from_numpy(np.stack([s["landmark"] for s in samples]).astype(np.float32))
-        for key in samples[0].keys() - batch.keys():
+        for key in sorted(samples[0].keys() - batch.keys()):
             batch[key] = torch.from_numpy(np.stack([np.asarray(s[key]) for s in samples]))
         batch["roles"] = self.roles
         return batch
@@ -204,10 +229,8 @@ def stack_images(images: list[np.ndarray]) -> torch.Tensor:
 
 
 def frame_draws(index: Index, wanted: int) -> np.ndarray:
-    """Return `(N, 2)` rows (video, position): frames spread evenly over every video."""
-    positions = [spread(int(count), wanted) for count in index.frames]
-    videos = np.repeat(np.arange(len(index)), [len(p) for p in positions])
-    return np.stack([videos, np.concatenate(positions)], axis=1) if len(index) else np.empty((0, 2), np.int64)
+    """Return `(N, 2)` int32 rows (video, position): frames spread evenly over every video."""
+    return np.stack(spread_each(index.frames, wanted), axis=1)
 
 
 _REGISTRY: dict[str, type[Recipe]] = {}

@@ -8,25 +8,46 @@ import numpy as np
 _ORDER, _SAMPLE, _DRAWS = 1, 2, 3
 
 
+def place(step: np.ndarray, available: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Return the position of step 0 … steps-1 when they are spread evenly over `available` ones, both ends included.
+
+    A single step stands in the middle. Integer arithmetic, so that every machine rounds alike.
+    """
+    gaps = np.maximum(steps - 1, 1)
+    return np.where(steps == 1, (available - 1) // 2, (2 * step * (available - 1) + gaps) // (2 * gaps))
+
+
 def spread(available: int, wanted: int) -> np.ndarray:
-    """Return the positions of `wanted` frames spread evenly over `available` ones, first and last included.
+    """Return the positions of up to `wanted` frames spread evenly over a video of `available`; all if there are no more."""
+    return spread_each(np.array([available]), wanted)[1]
 
-    All of them when there are no more than wanted.
+
+def spread_each(available: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (owner, position) of up to `wanted` frames of each video, spread evenly over the `available` ones.
+
+    Args:
+        available: (V,) frames per video. wanted: at most so many of each; all where there are no more.
+
+    Returns: two int32 arrays (N,): the number of the video, and the position in it.
     """
-    if available <= wanted:
-        return np.arange(available)
-    return np.round(np.linspace(0, available - 1, wanted)).astype(np.int64)
+    return _place_each(available, np.minimum(available, wanted))
 
 
-def spread_clips(available: int, wanted_frames: int, clip_size: int) -> np.ndarray:
-    """Return the first positions of clips of `clip_size` successive frames, evenly spread, about `wanted_frames` in all.
+def spread_clips(available: np.ndarray, wanted: int, clip_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (owner, first position) of clips of `clip_size` successive frames, spread evenly over each video.
 
-    Empty when the video is shorter than one clip. Clips do not overlap where there is room.
+    As many clips as `wanted` frames make, at least one; none of a video that is shorter than a clip. Clips of one video do
+    not overlap.
     """
-    if available < clip_size:
-        return np.empty(0, np.int64)
-    clips = max(1, min(wanted_frames, available) // clip_size)
-    return np.round(np.linspace(0, available - clip_size, clips)).astype(np.int64)
+    clips = np.where(available < clip_size, 0, np.maximum(1, np.minimum(wanted, available) // clip_size))
+    return _place_each(available - clip_size + 1, clips)
+
+
+def _place_each(available: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    owner = np.repeat(np.arange(len(counts)), counts)
+    step = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    positions = place(step, np.asarray(available, np.int64)[owner], counts[owner])
+    return owner.astype(np.int32), positions.astype(np.int32)
 
 
 def order(draws: int, seed: int, epoch: int) -> np.ndarray:
@@ -44,21 +65,42 @@ def draws_rng(seed: int, epoch: int) -> np.random.Generator:
     return np.random.default_rng([seed, epoch, _DRAWS])
 
 
-def training_batches(draws: int, batch: int, rank: int, world_size: int) -> list[np.ndarray]:
-    """Return, per step, the positions that this process loads of each global batch of `batch` draws.
+def share(size: int, rank: int, world_size: int) -> range:
+    """Return the contiguous part of 0 … size-1 that belongs to a process; parts differ by one at most."""
+    return range(size * rank // world_size, size * (rank + 1) // world_size)
 
-    The last, partial batch is left out, unless it is the only one. A global batch is the same whatever the number of
-    processes; each takes a contiguous, equal share of it.
+
+class TrainingPlan:
+    """Which positions of an epoch this process loads at each step.
+
+    Global batches of `batch` draws are cut from the shuffled epoch and each process takes a contiguous share, so that the
+    global batch is the same whatever their number. The last, partial batch is left out, unless it is the only one.
     """
-    steps = max(1, draws // batch) if draws else 0
-    parts = []
-    for step in range(steps):
-        whole = np.arange(step * batch, min((step + 1) * batch, draws))
-        parts.append(np.array_split(whole, world_size)[rank])
-    return parts
+
+    def __init__(self, draws: int, batch: int, rank: int = 0, world_size: int = 1):
+        self.draws, self.batch, self.rank, self.world_size = draws, batch, rank, world_size
+
+    def __len__(self) -> int:
+        return max(self.draws // self.batch, min(1, self.draws))
+
+    def __getitem__(self, step: int) -> range:
+        if not 0 <= step < len(self):
+            raise IndexError(step)
+        low = step * self.batch
+        mine = share(min(self.batch, self.draws - low), self.rank, self.world_size)
+        return range(low + mine.start, low + mine.stop)
 
 
-def evaluation_batches(draws: int, batch: int, rank: int, world_size: int) -> list[np.ndarray]:
-    """Return this process's contiguous share of all positions, cut into batches: nothing twice, nothing dropped."""
-    mine = np.array_split(np.arange(draws), world_size)[rank]
-    return [mine[i : i + batch] for i in range(0, len(mine), batch)]
+class EvaluationPlan:
+    """This process's contiguous share of all positions, cut into batches: nothing twice, nothing left out."""
+
+    def __init__(self, draws: int, batch: int, rank: int = 0, world_size: int = 1):
+        self.mine, self.batch = share(draws, rank, world_size), batch
+
+    def __len__(self) -> int:
+        return -(-len(self.mine) // self.batch)
+
+    def __getitem__(self, step: int) -> range:
+        if not 0 <= step < len(self):
+            raise IndexError(step)
+        return self.mine[step * self.batch : (step + 1) * self.batch]

@@ -5,7 +5,6 @@ import pytest
 
 from training.config.schema import DataAug
 from training.dataset.augmentation import MIRROR, Augmentation
-from training.dataset.sampling import evaluation_batches, order, spread, spread_clips, training_batches
 
 OFF = {"flip_prob": 0, "rotate_prob": 0, "blur_prob": 0, "brightness_prob": 0, "compress_prob": 0, "rescale_prob": 0}
 
@@ -69,7 +68,7 @@ def test_same_generator_same_result_and_probabilities_do_not_shift_each_other():
 
 @pytest.mark.parametrize(
     "keys",
-    [{"blur_prob": 1}, {"brightness_prob": 1}, {"compress_prob": 1, "quality_upper": 50}, {"rescale_prob": 1}],
+    [{"blur_prob": 1}, {"brightness_prob": 1}, {"compress_prob": 1, "quality_upper": 50}],
 )
 def test_each_step_changes_the_pixels_and_leaves_mask_and_points(keys):
     image = np.random.default_rng(3).integers(0, 256, (48, 48, 3), dtype=np.uint8)
@@ -90,23 +89,3 @@ def test_frequencies_follow_the_probabilities():
     assert np.mean([p.angle != 0 for p in plans]) == pytest.approx(0.6, abs=0.03)
     assert np.mean([p.blur > 0 for p in plans]) == pytest.approx(0.1, abs=0.03)
     assert {p.blur for p in plans} <= {0, 3, 5, 7}
-
-
-def test_frames_and_clips_are_spread():
-    assert spread(100, 5).tolist() == [0, 25, 50, 74, 99]
-    assert spread(3, 5).tolist() == [0, 1, 2]
-    assert spread_clips(16, 16, 8).tolist() == [0, 8]
-    assert spread_clips(7, 16, 8).tolist() == []
-    assert spread_clips(100, 8, 8).tolist() == [0]
-
-
-def test_orders_are_permutations_and_batches_partition_them():
-    assert sorted(order(50, 1, 2)) == list(range(50))
-    assert order(50, 1, 2).tolist() != order(50, 1, 3).tolist()
-    for world in (1, 2, 4):
-        shares = [training_batches(50, 8, rank, world) for rank in range(world)]
-        joined = [np.concatenate([share[step] for share in shares]).tolist() for step in range(6)]
-        assert joined == [list(range(i * 8, i * 8 + 8)) for i in range(6)]
-        evaluated = [p for rank in range(world) for part in evaluation_batches(50, 8, rank, world) for p in part]
-        assert evaluated == list(range(50))
-    assert [p.tolist() for p in training_batches(3, 8, 0, 1)] == [[0, 1, 2]]

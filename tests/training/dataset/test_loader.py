@@ -1,9 +1,7 @@
 """The data path from an index file to batches, on a tiny pack of the field's shape."""
 
-import json
 import shutil
 
-import numpy as np
 import pytest
 import torch
 from helpers.pack import write_lmdb, write_pack
@@ -68,7 +66,7 @@ def test_labels_methods_and_identities(pack):
     loader = build_loader(make(pack[1]), "train")
     info = loader.info
     assert info.manipulations == {"FF-real": 0, "FF-DF": 1, "FF-NT": 2}
-    assert info.counts == {"real": 12, "fake": 16, "videos_real": 3, "videos_fake": 4}
+    assert info.counts == {"real": 6, "fake": 8, "videos_real": 3, "videos_fake": 4}
     names = {v: k for k, v in info.identities.items()}
     seen = {}
     for batch in loader:
@@ -219,38 +217,13 @@ def test_missing_split_compression_label_and_recipe(pack, tmp_path):
     assert "has no test split" in error_of(paths, "test")
     assert has_split(make(paths), "FaceForensics++", "train")
     assert not has_split(make(paths), "FaceForensics++", "val")
-    assert "it has c23" in error_of(pack[1], compression="c40")
-    assert "it has c23" in error_of(pack[1], train_dataset=["FaceForensics++_c40"])
-    assert "`FF-NT` of FaceForensics++ is not in label_dict" in error_of(pack[1], label_dict={"FF-real": 0, "FF-DF": 1})
+    assert "only c23" in error_of(pack[1], compression="c40")
+    assert "only c23" in error_of(pack[1], train_dataset=["FaceForensics++_c40"])
+    assert "`FF-NT` of the dataset FaceForensics++" in error_of(pack[1], label_dict={"FF-real": 0, "FF-DF": 1})
+    assert "train_dataset" in error_of(pack[1], train_dataset=[])
     assert "did you mean `frames`" in error_of(pack[1], dataset_type="frame")
     assert "partner" in error_of(pack[1], dataset_type="pairs", recipe={"partners": "any"})
     assert "named twice" in error_of(pack[1], train_dataset=["FaceForensics++", "FaceForensics++"])
-
-
-def test_truncated_foreign_and_empty_indexes(pack, tmp_path):
-    def index(text):
-        (tmp_path / "FaceForensics++.json").write_text(text)
-        return {**pack[1], "dataset_json_folder": str(tmp_path)}
-
-    whole = (pack[0] / "json" / "FaceForensics++.json").read_text()
-    assert "not valid JSON" in error_of(index(whole[: len(whole) // 2]))
-    assert "not an index of FaceForensics++" in error_of(index('{"DFDC": {}}'))
-    assert "no video with frames" in error_of(index('{"FaceForensics++": {"FF-real": {"train": {}}}}'))
-    assert "must be a list" in error_of(
-        index('{"FaceForensics++": {"FF-real": {"train": {"c23": {"1": {"frames": 3}}}}}}')
-    )
-
-
-@pytest.mark.parametrize("path", ["../secret/000.png", "FaceForensics++/../../x.png", "/etc/000.png"])
-def test_paths_cannot_leave_their_root(pack, tmp_path, path):
-    entry = {"label": "FF-real", "frames": [path]}
-    (tmp_path / "FaceForensics++.json").write_text(
-        json.dumps(
-            {"FaceForensics++": {"FF-real": {"train": {"1": entry, "2": entry}}, "FF-DF": {"train": {"3": entry}}}}
-        )
-    )
-    message = error_of({**pack[1], "dataset_json_folder": str(tmp_path)}, train_batchSize=1)
-    assert "leaves rgb_dir" in message or "outside rgb_dir" in message
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -299,32 +272,3 @@ def test_a_fake_without_its_mask_is_an_error_where_masks_are_asked_for(tmp_path)
     paths = write_pack(tmp_path)
     shutil.rmtree(tmp_path / "rgb/FaceForensics++/manipulated_sequences/Deepfakes/c23/masks")
     assert "masks" in error_of(paths, with_mask=True)
-
-
-def test_the_nameless_video_of_public_dfdc_indexes_is_named_and_left_out(pack, tmp_path, caplog):
-    entry = {"label": "FF-real", "frames": ["./datasets/a/frames/1/000.png"]}
-    content = {"FaceForensics++": {"FF-real": {"val": {**entry, "2": entry}}, "FF-DF": {"val": {"3": entry}}}}
-    (tmp_path / "FaceForensics++.json").write_text(json.dumps(content))
-    index = load_index(make({**pack[1], "dataset_json_folder": str(tmp_path)}), ["FaceForensics++"], "val")
-    assert sorted(index.video_ids()) == ["FaceForensics++/FF-DF/3", "FaceForensics++/FF-real/2"]
-    assert "without a name" in caplog.text
-
-
-def test_the_cache_equals_the_json_and_notices_a_change(tmp_path):
-    paths = write_pack(tmp_path)
-    first = load_index(make(paths), ["FaceForensics++"], "train")
-    assert (tmp_path / "json" / "FaceForensics++.idx").exists()
-    again = load_index(make(paths), ["FaceForensics++"], "train")
-    assert isinstance(again._tables[0].number, np.memmap)
-    assert first.video_ids() == again.video_ids()
-    assert [first.frame(3, i) for i in range(4)] == [again.frame(3, i) for i in range(4)]
-    write_pack(tmp_path, frames=5)
-    assert load_index(make(paths), ["FaceForensics++"], "train").frames[0] == 5
-
-
-def test_a_damaged_cache_is_ignored(tmp_path):
-    paths = write_pack(tmp_path)
-    want = load_index(make(paths), ["FaceForensics++"], "train").video_ids()
-    cache = tmp_path / "json" / "FaceForensics++.idx"
-    cache.write_bytes(cache.read_bytes()[:200])
-    assert load_index(make(paths), ["FaceForensics++"], "train").video_ids() == want
