@@ -1,0 +1,231 @@
+"""Do probabilities mean what they say? Reliability, expected calibration error, temperature, operating threshold.
+
+    python analysis/calibration.py logs/clip_ln/2026-01-01-12-00-00 --tpr 0.95
+
+Temperature and threshold are fitted on the validation split and judged on the test sets. They are kept beside the checkpoint, in
+checkpoints/operating_point.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from training.cli import add_common, run
+from training.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from analysis.results import Predictions
+
+LIMIT = 1e-7  # probabilities are kept this far from 0 and 1 before taking logits
+
+
+def logit(prob: ArrayLike) -> NDArray[np.float64]:
+    """Return log(p / (1 - p)), with p kept off 0 and 1."""
+    p = np.clip(np.asarray(prob, np.float64), LIMIT, 1 - LIMIT)
+    return np.log(p) - np.log1p(-p)
+
+
+def apply_temperature(prob: ArrayLike, temperature: float) -> NDArray[np.float64]:
+    """Return probabilities whose logits are divided by `temperature`; the order of samples stays."""
+    from scipy.special import expit
+
+    return expit(logit(prob) / temperature)
+
+
+def negative_log_likelihood(label: ArrayLike, prob: ArrayLike) -> float:
+    """Return the mean cross-entropy in nats."""
+    p = np.clip(np.asarray(prob, np.float64), LIMIT, 1 - LIMIT)
+    return float(-np.mean(np.where(np.asarray(label) == 1, np.log(p), np.log1p(-p))))
+
+
+def fit_temperature(label: ArrayLike, prob: ArrayLike) -> float:
+    """Return the temperature of least cross-entropy (Guo et al., ICML 2017), in [0.05, 50].
+
+    Raises:
+        DataError: one class only.
+    """
+    from scipy.optimize import minimize_scalar
+
+    labels = np.asarray(label)
+    if len(np.unique(labels)) < 2:
+        raise DataError("temperature needs validation samples of both classes; add the missing one to the val split")
+    found = minimize_scalar(
+        lambda t: negative_log_likelihood(labels, apply_temperature(prob, float(np.exp(t)))),
+        bounds=np.log([0.05, 50]),
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
+    return float(np.exp(found.x))
+
+
+def reliability(label: ArrayLike, prob: ArrayLike, bins: int = 15) -> dict[str, NDArray]:
+    """Sort samples into bins of equal width by fake probability.
+
+    Returns:
+        Of the bins that hold samples: `confidence` (mean probability), `frequency` (share of fakes), `count`.
+    """
+    y, p = np.asarray(label, np.float64), np.asarray(prob, np.float64)
+    row = np.minimum((p * bins).astype(int), bins - 1)
+    count = np.bincount(row, minlength=bins)
+    having = count > 0
+    return {
+        "confidence": np.bincount(row, p, bins)[having] / count[having],
+        "frequency": np.bincount(row, y, bins)[having] / count[having],
+        "count": count[having],
+    }
+
+
+def expected_calibration_error(label: ArrayLike, prob: ArrayLike, bins: int = 15) -> float:
+    """Return the mean distance between probability and frequency over bins, weighted by their samples (binary ECE)."""
+    table = reliability(label, prob, bins)
+    return float(np.average(np.abs(table["confidence"] - table["frequency"]), weights=table["count"]))
+
+
+def threshold_at_tpr(label: ArrayLike, prob: ArrayLike, tpr: float) -> float:
+    """Return the highest threshold t for which `prob >= t` finds at least `tpr` of the fakes."""
+    if not 0 < tpr < 1:
+        raise ConfigError(f"--tpr must lie between 0 and 1 (0.95, say), not {tpr}")
+    fakes = np.sort(np.asarray(prob, np.float64)[np.asarray(label) == 1])[::-1]
+    if len(fakes) == 0:
+        raise DataError("a threshold at a true-positive rate needs fake validation samples")
+    return float(fakes[int(np.ceil(tpr * len(fakes) - 1e-9)) - 1])
+
+
+def judge(label: ArrayLike, prob: ArrayLike, temperature: float, threshold: float) -> dict[str, float]:
+    """Return calibration before and after temperature, and the rates at the (uncalibrated) threshold."""
+    y, p = np.asarray(label), np.asarray(prob, np.float64)
+    warm = apply_temperature(p, temperature)
+    flagged = p >= threshold
+    return {
+        "ece": expected_calibration_error(y, p),
+        "ece_calibrated": expected_calibration_error(y, warm),
+        "nll": negative_log_likelihood(y, p),
+        "nll_calibrated": negative_log_likelihood(y, warm),
+        "brier": float(np.mean((p - y) ** 2)),
+        "brier_calibrated": float(np.mean((warm - y) ** 2)),
+        "tpr": float(flagged[y == 1].mean()),
+        "fpr": float(flagged[y == 0].mean()),
+    }
+
+
+def draw_reliability(axes: Axes, label: ArrayLike, prob: ArrayLike, temperature: float, title: str) -> None:
+    """Draw frequency over probability, before and after temperature; the size of a point shows how many samples it has."""
+    from analysis import style
+
+    axes.plot([0, 1], [0, 1], color=style.NEUTRAL, linewidth=0.8, linestyle=":")
+    for number, (name, p) in enumerate(
+        (("as it is", np.asarray(prob)), (f"T = {temperature:.2f}", apply_temperature(prob, temperature)))
+    ):
+        table = reliability(label, p)
+        look = style.line_style(number)
+        error = expected_calibration_error(label, p)
+        axes.plot(table["confidence"], table["frequency"], label=f"{name} (ECE {error:.3f})", **look)
+        size = 6 + 90 * table["count"] / table["count"].sum()
+        axes.scatter(table["confidence"], table["frequency"], s=size, color=look["color"], zorder=3, linewidths=0)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="Fake probability", ylabel="Share of fakes", title=title)
+    axes.set_aspect("equal")
+    axes.legend(loc="upper left")
+
+
+def validation_predictions(run_dir: Path, given: str | None, overrides: list[str], device: str | None) -> Predictions:
+    """Return the validation split's predictions: those given, those of an earlier call, or new ones."""
+    from analysis.results import read_predictions
+    from analysis.sections import folder_of
+
+    kept = folder_of(run_dir, "calibration") / "val_predictions.csv"
+    if given:
+        return read_predictions(Path(given))
+    if kept.exists():
+        return read_predictions(kept)
+    from analysis.model import load_trained, predict_images, videos
+    from analysis.progress import progress
+    from training.io import atomic_write
+
+    trained = load_trained(run_dir, overrides, device)
+    loader = trained.loader("val", trained.config.val_dataset or trained.config.train_dataset)
+    lines = ["video,frame,label,method,prob"]
+    for video in progress(videos(loader), "validation videos", len(loader.index)):
+        prob = predict_images(trained.detector, video.image, trained.config.test_batchSize)
+        lines += [f"{video.name},{frame},{video.label},{video.method},{p:.9g}" for frame, p in zip(video.frame, prob)]
+    atomic_write(kept, "\n".join(lines) + "\n")
+    return read_predictions(kept)
+
+
+def _write(run_dir: Path, point: dict, judged: dict[str, dict], data: dict[str, Any]) -> None:
+    from analysis import style
+    from analysis.sections import Section, folder_of, write_section
+    from training.io import write_json
+
+    folder = folder_of(run_dir, "calibration")
+    write_json(folder / "calibration.json", {"operating_point": point, "datasets": judged})
+    with style.figure(3.7 * len(data), 3.9, columns=len(data), squeeze=False) as (drawing, grid):
+        for axes, (name, predictions) in zip(grid[0], data.items()):
+            draw_reliability(axes, predictions.label, predictions.prob, point["temperature"], name)
+        style.save(drawing, folder / "reliability")
+    rows = [
+        [name, *(f"{row[key]:.3f}" for key in ("ece", "ece_calibrated", "nll", "nll_calibrated", "tpr", "fpr"))]
+        for name, row in judged.items()
+    ]
+    text = (
+        f"Temperature {point['temperature']:.3f} and threshold {point['threshold']:.4f} (aim: {point['target_tpr']:.0%} of fakes "
+        "found) were fitted on the validation split; the table says what they give on the test sets, frames."
+    )
+    columns = ["Test set", "ECE", "ECE with T", "NLL", "NLL with T", "TPR at threshold", "FPR at threshold"]
+    write_section(
+        folder,
+        Section("Calibration", text, ["reliability.png"], ["Share of fakes over fake probability"], columns, rows),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="run directory with results")
+    parser.add_argument(
+        "--val_predictions", metavar="CSV", help="validation predictions (default: computed once and kept)"
+    )
+    parser.add_argument(
+        "--tpr", type=float, default=0.95, help="share of fakes that the threshold must find (default 0.95)"
+    )
+    parser.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key of the configuration")
+    add_common(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line."""
+    arguments = _parser().parse_args(argv)
+    from analysis.results import Run
+    from analysis.sections import refresh_reports
+    from training.io import write_json
+
+    source = Run(arguments.run_dir)
+    val = validation_predictions(source.path, arguments.val_predictions, arguments.set, arguments.device)
+    temperature = fit_temperature(val.label, val.prob)
+    threshold = threshold_at_tpr(val.label, val.prob, arguments.tpr)
+    point = {
+        "temperature": temperature,
+        "threshold": threshold,
+        "target_tpr": arguments.tpr,
+        "fitted_on": "validation split, frames",
+    }
+    data = {"validation": val} | {name: source.predictions(name) for name in source.datasets}
+    judged = {name: judge(p.label, p.prob, temperature, threshold) for name, p in data.items()}
+    _write(source.path, point, judged, data)
+    write_json(source.path / "checkpoints" / "operating_point.json", point)
+    print(f"temperature {temperature:.4f}, threshold {threshold:.6f}")
+    for name, row in judged.items():
+        print(f"{name}: ECE {row['ece']:.4f} → {row['ece_calibrated']:.4f}, TPR {row['tpr']:.3f}, FPR {row['fpr']:.3f}")
+    refresh_reports([source.path])
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,80 @@
+import json
+
+import numpy as np
+import pytest
+
+from analysis.calibration import (
+    apply_temperature,
+    expected_calibration_error,
+    fit_temperature,
+    logit,
+    main,
+    negative_log_likelihood,
+    reliability,
+    threshold_at_tpr,
+)
+from training.errors import ConfigError, DataError
+
+
+def calibrated(n=20_000, seed=0):
+    rng = np.random.default_rng(seed)
+    prob = 1 / (1 + np.exp(-rng.normal(0, 2, n)))
+    return (rng.random(n) < prob).astype(int), prob
+
+
+@pytest.mark.parametrize("true", [0.4, 1.0, 2.5])
+def test_temperature_undoes_a_known_one(true):
+    label, prob = calibrated()
+    sharpened = 1 / (1 + np.exp(-logit(prob) * true))
+    assert fit_temperature(label, sharpened) == pytest.approx(true, rel=0.05)
+    # Probabilities of 1 - 1e-7 and beyond have lost their logit; the rest comes back.
+    kept = np.abs(logit(sharpened)) < 15
+    np.testing.assert_allclose(apply_temperature(sharpened, true)[kept], prob[kept], rtol=1e-3, atol=1e-6)
+
+
+def test_temperature_is_the_lowest_point():
+    label, prob = calibrated(500)
+    best = fit_temperature(label, prob**2)
+    losses = [negative_log_likelihood(label, apply_temperature(prob**2, t)) for t in (best * 0.97, best, best * 1.03)]
+    assert losses[1] == min(losses)
+
+
+def test_ece_by_hand():
+    label, prob = [0, 1, 1, 0], [0.1, 0.2, 0.9, 0.95]
+    # Ten bins: {0.1}, {0.2}, {0.9, 0.95}; distances 0.1, 0.8, |0.925 - 0.5|.
+    assert expected_calibration_error(label, prob, 10) == pytest.approx((0.1 + 0.8 + 2 * 0.425) / 4)
+    assert reliability(label, [0, 0.5, 1, 1], 2)["count"].tolist() == [1, 3]
+    assert expected_calibration_error(*calibrated()) < 0.015
+
+
+def test_threshold_finds_the_share_and_no_lower_one_is_needed():
+    rng = np.random.default_rng(0)
+    label, prob = rng.integers(0, 2, 101), rng.random(101).round(2)
+    for tpr in (0.5, 0.9, 0.95):
+        threshold = threshold_at_tpr(label, prob, tpr)
+        fakes = prob[label == 1]
+        assert (fakes >= threshold).mean() >= tpr
+        assert (fakes > threshold).mean() < tpr
+    assert threshold_at_tpr([1] * 20, np.arange(20) / 20, 0.95) == 0.05  # 19 of 20, in spite of rounding
+
+
+def test_bad_requests():
+    with pytest.raises(DataError, match="both classes"):
+        fit_temperature([1, 1], [0.2, 0.3])
+    with pytest.raises(DataError, match="fake"):
+        threshold_at_tpr([0], [0.2], 0.9)
+    with pytest.raises(ConfigError, match="--tpr"):
+        threshold_at_tpr([1], [0.2], 95)
+
+
+def test_command_keeps_the_operating_point_and_shows_it(own_run, capsys):
+    csv = own_run / "results/FaceForensics++/predictions.csv"
+    main([str(own_run), "--val_predictions", str(csv), "--tpr", "0.9"])
+    point = json.loads((own_run / "checkpoints/operating_point.json").read_text())
+    judged = json.loads((own_run / "analysis/calibration/calibration.json").read_text())["datasets"]
+    assert judged["validation"]["tpr"] >= 0.9
+    assert judged["validation"]["nll_calibrated"] <= judged["validation"]["nll"] + 1e-9
+    assert judged["validation"] == judged["FaceForensics++"]
+    assert point["target_tpr"] == 0.9
+    assert "Calibration" in (own_run / "report.html").read_text()
+    assert f"threshold {point['threshold']:.6f}" in capsys.readouterr().out
