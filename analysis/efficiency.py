@@ -1,0 +1,239 @@
+"""What a detector costs: parameters, multiply-adds, images per second, memory, checkpoint size.
+
+    python analysis/efficiency.py training/config/detector/clip_ln.yaml training/config/detector/xception.yaml --out tables
+    python analysis/efficiency.py logs/clip_ln/A logs/xception/B          (run directories add AUC against cost)
+
+Each detector is measured in a process of its own, on random images, warmed up; speeds are medians with their spread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.cli import add_common, run
+from training.errors import ConfigError
+
+if TYPE_CHECKING:
+    from training.config import Config
+
+FIELDS = (
+    "detector", "parameters", "trainable", "gmacs", "checkpoint_mb", "inference_per_s", "inference_iqr", "training_per_s",
+    "training_iqr", "memory_inference_mb", "memory_training_mb", "batch", "device", "auc", "auc_datasets",
+)  # fmt: skip
+
+
+def synthetic_batch(config: Config, size: int, seed: int = 0) -> dict[str, Any]:
+    """Return a batch as a loader gives it, of random pixels: first half real, second half fake."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    side = config.resolution
+    shape = (size, config.clip_size, 3, side, side) if config.video_mode and config.clip_size else (size, 3, side, side)
+    label = (torch.arange(size) >= (size + 1) // 2).long()
+    zeros = torch.zeros(size, dtype=torch.int64)
+    return {
+        "image": torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8),
+        "label": label,
+        "method": label.clone(),
+        "target_id": zeros,
+        "source_id": zeros - 1,
+        "domain": zeros,
+        "mask": torch.randint(0, 2, (size, 1, side, side), generator=generator, dtype=torch.uint8),
+        "landmark": torch.rand((size, 81, 2), generator=generator) * side,
+        "video": [str(number) for number in range(size)],
+        "frame": zeros,
+        "index": torch.arange(size),
+        "roles": 2,
+    }
+
+
+def multiply_adds(detector: Any, batch: dict[str, Any]) -> int:
+    """Return the multiply-adds of one forward pass of a batch: half of the operations that torch's counter sees."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        detector(detector.prepare(batch), inference=True)
+    return counter.get_total_flops() // 2
+
+
+def speed(
+    work: Callable[[], object], images: int, repeats: int, warmup: int, wait: Callable[[], object]
+) -> tuple[float, float]:
+    """Return images per second: median and interquartile range over `repeats` calls after `warmup` calls.
+
+    `wait` returns when the device has finished what it was given.
+    """
+    for _ in range(warmup):
+        work()
+    rates = []
+    for _ in range(repeats):
+        wait()
+        started = time.perf_counter()
+        work()
+        wait()
+        rates.append(images / (time.perf_counter() - started))
+    quartiles = statistics.quantiles(rates, n=4) if len(rates) > 1 else [rates[0]] * 3
+    return statistics.median(rates), quartiles[2] - quartiles[0]
+
+
+def _memory(device: str, work: Callable[[], object]) -> float:
+    """Return the peak memory of `work` in MB: what CUDA allocates, or how far the process grows beyond what it holds now."""
+    import torch
+
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+        work()
+        return torch.cuda.max_memory_allocated() / 1e6
+    import resource
+
+    import psutil
+
+    before = psutil.Process().memory_info().rss
+    work()
+    # The peak of the process (KiB): later and larger work raises it further, so inference is measured before training.
+    return max(0.0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / 1e6
+
+
+def measure(path: str, overrides: list[str], device: str, batch_size: int, repeats: int) -> dict[str, Any]:
+    """Return the costs of the detector that a YAML or a run directory describes."""
+    import torch
+
+    from training.config import load_config
+    from training.dataset import DataInfo
+    from training.detectors import build_detector
+
+    source = Path(path)
+    config = load_config(source / "config.yaml" if source.is_dir() else source, overrides)
+    info = DataInfo(
+        {"a:0": 0, "a:1": 1},
+        {"real": 0, "fake": 1},
+        {"a": 0},
+        {"real": 1, "fake": 1, "videos_real": 1, "videos_fake": 1},
+    )
+    detector = build_detector(config, data_info=info, pretrained=False).to(device)
+    batch = synthetic_batch(config, batch_size)
+
+    def infer() -> None:
+        with torch.inference_mode():
+            detector(detector.prepare(batch), inference=True)
+
+    def train() -> None:
+        ready = detector.prepare(batch)
+        detector.get_losses(ready, detector(ready))["overall"].backward()
+        detector.zero_grad(set_to_none=True)
+
+    wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
+    detector.eval()
+    row: dict[str, Any] = {
+        "detector": config.model_name,
+        "parameters": sum(p.numel() for p in detector.parameters()),
+        "trainable": detector.trainable_parameters(),
+        "gmacs": multiply_adds(detector, synthetic_batch(config, 1)) / 1e9,
+        "checkpoint_mb": sum(v.numel() * v.element_size() for v in detector.state_dict().values()) / 1e6,
+        "memory_inference_mb": _memory(device, infer),
+    }
+    row["inference_per_s"], row["inference_iqr"] = speed(infer, batch_size, repeats, 2, wait)
+    detector.train()
+    row["memory_training_mb"] = _memory(device, train)
+    row["training_per_s"], row["training_iqr"] = speed(train, batch_size, repeats, 1, wait)
+    return row | {"batch": batch_size, "device": torch.cuda.get_device_name() if device.startswith("cuda") else "CPU"}
+
+
+def mean_auc(path: str) -> tuple[float | None, str]:
+    """Return the mean frame AUC over a run's test sets, and their names; None when it is no tested run."""
+    from analysis.results import Run
+
+    if not (Path(path) / "results" / "results.json").exists():
+        return None, ""
+    datasets = Run(path).datasets
+    return sum(m["frame"]["auc"]["value"] for m in datasets.values()) / len(datasets), " ".join(datasets)
+
+
+def draw(rows: list[dict[str, Any]], stem: Path) -> list[Path]:
+    """Draw AUC (where known, else speed) over multiply-adds, the area of a point following the parameters."""
+    from analysis import style
+
+    known = [row for row in rows if row["auc"] is not None]
+    key, label = ("auc", "Mean frame AUC") if known else ("inference_per_s", "Images per second, inference")
+    shown = known or rows
+    largest = max(row["parameters"] for row in shown)
+    with style.figure(5.2, 3.8) as (drawing, axes):
+        for number, row in enumerate(shown):
+            size = 30 + 370 * row["parameters"] / largest
+            axes.scatter(
+                row["gmacs"],
+                row[key],
+                s=size,
+                color=style.PALETTE[number % len(style.PALETTE)],
+                alpha=0.75,
+                linewidths=0,
+            )
+            text = f"{row['detector']} ({row['parameters'] / 1e6:.1f} M)"
+            axes.annotate(
+                text, (row["gmacs"], row[key]), xytext=(0, 11), textcoords="offset points", ha="center", fontsize=8
+            )
+        axes.set(xlabel="Multiply-adds per image (10⁹)", ylabel=label, title="Cost of a detector", xscale="log")
+        if not known:
+            axes.set_yscale("log")
+        axes.margins(0.25)
+        return style.save(drawing, stem)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("detectors", nargs="+", metavar="YAML|RUN_DIR", help="detector YAML files or run directories")
+    parser.add_argument("--out", default=".", metavar="DIR", help="default: the current folder")
+    parser.add_argument("--batch", type=int, default=8, help="images a batch (default 8)")
+    parser.add_argument("--repeats", type=int, default=7, help="measured calls (default 7)")
+    parser.add_argument("--device", default=None, metavar="cpu|cuda", help="default: a GPU where there is one")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key of the configuration")
+    add_common(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line."""
+    arguments = _parser().parse_args(argv)
+    if arguments.batch < 2 or arguments.repeats < 1:
+        raise ConfigError("--batch must be at least 2 (a real and a fake) and --repeats at least 1")
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    import torch
+
+    from analysis.progress import progress
+    from training.io import atomic_write
+
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    rows = []
+    for path in progress(arguments.detectors, "detectors", len(arguments.detectors)):
+        # Peak memory belongs to a process; a fresh one has seen no other detector.
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            row = pool.submit(measure, path, arguments.set, device, arguments.batch, arguments.repeats).result()
+        row["auc"], row["auc_datasets"] = mean_auc(path)
+        rows.append(row)
+        print(
+            f"{row['detector']}: {row['parameters'] / 1e6:.2f} M parameters ({row['trainable'] / 1e6:.3f} M trainable), "
+            f"{row['gmacs']:.2f} GMACs, {row['inference_per_s']:.1f} ± {row['inference_iqr']:.1f} images/s, "
+            f"training {row['training_per_s']:.1f}, {row['memory_inference_mb']:.0f} / {row['memory_training_mb']:.0f} MB"
+        )
+    text = io.StringIO()
+    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    atomic_write(Path(arguments.out) / "efficiency.csv", text.getvalue())
+    for written in draw(rows, Path(arguments.out) / "efficiency"):
+        print(written)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,71 @@
+"""Numbers about saved features: alignment, uniformity, how much of identity a linear probe can read off."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST = 4000  # samples taken for sums over pairs
+
+
+def unit(feat: NDArray) -> NDArray[np.float64]:
+    """Return features `(N, D)` with length 1; a zero feature stays zero."""
+    feat = np.asarray(feat, np.float64)
+    return feat / np.maximum(np.linalg.norm(feat, axis=1, keepdims=True), 1e-12)
+
+
+def _squared_distances(points: NDArray) -> NDArray[np.float64]:
+    """Return |x - y|² of unit vectors for all pairs i < j."""
+    rows, columns = np.triu_indices(len(points), 1)
+    return np.maximum(2 - 2 * (points @ points.T)[rows, columns], 0)
+
+
+def alignment(feat: NDArray, label: NDArray) -> float:
+    """Return the mean squared distance on the unit sphere between two samples of one class (Wang & Isola, ICML 2020)."""
+    points, same = unit(feat), np.asarray(label)
+    rows, columns = np.triu_indices(len(points), 1)
+    return float(_squared_distances(points)[same[rows] == same[columns]].mean())
+
+
+def uniformity(feat: NDArray, t: float = 2.0) -> float:
+    """Return log of the mean Gaussian potential exp(-t |x - y|²) over pairs (Wang & Isola, ICML 2020); lower is more uniform."""
+    return float(np.log(np.exp(-t * _squared_distances(unit(feat))).mean()))
+
+
+def subsample(count: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return at most `most` of `count` row numbers, sorted."""
+    return np.arange(count) if count <= most else np.sort(rng.choice(count, most, replace=False))
+
+
+def identity_probe(
+    feat: NDArray, identity: NDArray, video: NDArray, rng: np.random.Generator
+) -> dict[str, float] | None:
+    """Return how well a linear classifier reads the identity off the features of videos that it has not seen.
+
+    Each identity with several videos gives half of them (rounded up) to training and the others to testing. Logistic regression
+    on standardised features; accuracy counts every identity alike.
+
+    Returns:
+        `accuracy`, `chance` (1 / identities) and `identities`; None when fewer than two identities have two videos.
+    """
+    train, test = np.zeros(len(feat), bool), np.zeros(len(feat), bool)
+    for person in np.unique(identity[identity >= 0]):
+        names = np.unique(video[identity == person])
+        if len(names) < 2:
+            continue
+        names = rng.permutation(names)
+        half = (len(names) + 1) // 2
+        own = identity == person
+        train |= own & np.isin(video, names[:half])
+        test |= own & np.isin(video, names[half:])
+    people = len(np.unique(identity[train])) if train.any() else 0
+    if people < 2:
+        return None
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import balanced_accuracy_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)).fit(feat[train], identity[train])
+    accuracy = balanced_accuracy_score(identity[test], probe.predict(feat[test]))
+    return {"accuracy": float(accuracy), "chance": 1 / people, "identities": people}
