@@ -150,7 +150,7 @@ class _Picture:
         image = cv2.imdecode(np.fromfile(self.path, np.uint8), cv2.IMREAD_COLOR) if self.path.stat().st_size else None
         if image is None:
             raise DataError(f"{self.path} is not a readable picture; download it again")
-        yield 0, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        yield 0, np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def open_frames(path: Path) -> Any:

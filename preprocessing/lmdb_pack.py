@@ -225,8 +225,8 @@ def _check(pack: _Pack, root: Path, groups: list[Group], codec: str, keys: str, 
             image = cv2.imdecode(np.frombuffer(value, np.uint8), cv2.IMREAD_UNCHANGED)
             seconds, pictures = seconds + perf_counter() - start_time, pictures + 1
             origin = cv2.imread(str(root / path), cv2.IMREAD_UNCHANGED)
-            same = image is not None and image.shape[:2] == origin.shape[:2]
-            if same and (codec != "jpeg" or "/masks/" in path):
+            same = image is not None and origin is not None and image.shape[:2] == origin.shape[:2]
+            if image is not None and origin is not None and same and (codec != "jpeg" or "/masks/" in path):
                 same = np.array_equal(_one_plane(image, origin), origin)
         if not same:
             raise DataError(f"the database holds something else than {root / path}; remove the database and pack again")

@@ -21,6 +21,8 @@ class Manifest:
         name = "manifest.jsonl" if shard is None else f"manifest.{shard[0]}-of-{shard[1]}.jsonl"
         self.path = folder / name
         self._settings = asdict(settings)
+        if settings.predictor:
+            self._settings["predictor"] = Path(settings.predictor).name  # machines keep it in different places
         self.entries: dict[str, dict] = {}
         for path in sorted(folder.glob("manifest*.jsonl"), key=lambda path: path.stat().st_mtime_ns):
             for entry in read_manifest(path):

@@ -2,28 +2,31 @@
 
 import multiprocessing
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 from preprocessing.extraction import Job, Outcome, process_video
 from training.errors import ConfigError
+
+Work = Callable[[Job], Outcome]
 
 _AHEAD = 2
 """Videos handed out per worker; few, so that a worker's death puts few others under suspicion."""
 
 
-def run_here(jobs: Iterable[Job], workers: int) -> Iterator[Outcome]:
+def run_here(jobs: Iterable[Job], workers: int, work: Work = process_video) -> Iterator[Outcome]:
     """Yield the outcome of each job as it ends, computed by `workers` processes (0: this one)."""
     if workers == 0:
-        yield from map(process_video, jobs)
+        yield from map(work, jobs)
         return
     waiting = deque(jobs)
     while waiting:
-        suspects = yield from _run_pool(waiting, workers)
+        suspects = yield from _run_pool(waiting, workers, work)
         # A native library crashed on one of these. Each alone in a process of its own tells which.
         for job in suspects:
-            yield _run_alone(job)
+            yield _run_alone(job, work)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
@@ -31,14 +34,14 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
-def _run_pool(waiting: deque[Job], workers: int) -> Iterator[Outcome]:
+def _run_pool(waiting: deque[Job], workers: int, work: Work) -> Generator[Outcome, None, list[Job]]:
     """Work `waiting` off; return the jobs that were under way when a worker died, else nothing."""
     running: dict[Future[Outcome], Job] = {}
     pool = _pool(workers)
     try:
         while waiting or running:
             while waiting and len(running) < workers * _AHEAD:
-                running[pool.submit(process_video, waiting[0])] = waiting[0]
+                running[pool.submit(work, waiting[0])] = waiting[0]
                 waiting.popleft()
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
@@ -52,10 +55,10 @@ def _run_pool(waiting: deque[Job], workers: int) -> Iterator[Outcome]:
     return []
 
 
-def _run_alone(job: Job) -> Outcome:
+def _run_alone(job: Job, work: Work) -> Outcome:
     with _pool(1) as pool:
         try:
-            return pool.submit(process_video, job).result()
+            return pool.submit(work, job).result()
         except BrokenProcessPool:
             return Outcome(job.key, "failed", error="the decoder crashed on this file; download or re-encode it")
 
@@ -75,7 +78,7 @@ def run_on_ray(jobs: Iterable[Job], workers: int | None = None) -> Iterator[Outc
         ray.init(num_cpus=workers or None, include_dashboard=False, log_to_driver=False)
     # A worker that dies is started again once; then its video is failed, not the run.
     task = ray.remote(max_retries=1)(process_video)
-    waiting, running = deque(jobs), {}
+    waiting, running = deque(jobs), dict[Any, Job]()
     limit = _AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
     try:
         while waiting or running:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from preprocessing.extraction import Job, Outcome, Settings
 from preprocessing.layouts import Group, Layout, find_layout
@@ -42,7 +43,6 @@ def preprocess(
     folder = rules.folder(dataset_name)
     root = dataset_folder(dataset_root_path, folder, rules.recognises)
     settings = _settings(mode, num_frames, stride, detector, predictor)
-    _check_models(settings)
     part = parse_shard(shard)
     target = Path(output).expanduser() / folder if output else root
     say(f"dataset: {root}" + (f" -> {target}" if target != root else ""))
@@ -69,24 +69,21 @@ def say(text: str) -> None:
 def _settings(
     mode: str | None, num_frames: int | None, stride: int | None, detector: str | None, predictor: str | None
 ) -> Settings:
-    from preprocessing.video_reader import choose_frames
-
-    given = {"mode": mode, "num_frames": num_frames, "stride": stride, "detector": detector, "predictor": predictor}
-    settings = Settings(**{key: value for key, value in given.items() if value is not None})
-    choose_frames(1, settings.mode, settings.num_frames, settings.stride)  # says what is wrong, before any video does
-    return settings
-
-
-def _check_models(settings: Settings) -> None:
     from preprocessing.faces.detection import build_face_detector
     from preprocessing.faces.landmarks import PREDICTOR_81, find_predictor
+    from preprocessing.video_reader import choose_frames
 
+    # All of this would go wrong with every video: say it once, before the first.
+    model = find_predictor(predictor)
+    given: dict[str, Any] = {"mode": mode, "num_frames": num_frames, "stride": stride, "detector": detector}
+    settings = Settings(**{key: value for key, value in given.items() if value is not None}, predictor=str(model))
+    choose_frames(1, settings.mode, settings.num_frames, settings.stride)
     build_face_detector(settings.detector)
-    path = find_predictor(settings.predictor)
-    if path.name != PREDICTOR_81.name:
+    if model.name != PREDICTOR_81.name:
         say(
-            f"landmarks: {path.name}; forehead points are extrapolated ({PREDICTOR_81.name} in dlib_tools/ predicts them)"
+            f"landmarks: {model.name}; forehead points are extrapolated ({PREDICTOR_81.name} in dlib_tools/ predicts them)"
         )
+    return settings
 
 
 def parse_shard(text: str | None) -> tuple[int, int] | None:

@@ -123,14 +123,16 @@ class VideoReader:
             ) from error
         if not container.streams.video:
             container.close()
-            raise DataError(f"{self.path} has no video track (sound only?)")
+            raise DataError(f"{self.path} has no video track (sound only, or cut short); download it again")
         return container
 
     def _scan(self) -> _Packets:
         import av
 
         stream = self._container.streams.video[0]
-        pts, keys, shown = [], [], []
+        pts: list[Any] = []
+        keys: list[int] = []
+        shown: list[Any] = []
         try:
             for packet in self._container.demux(stream):
                 if not packet.size:

@@ -23,6 +23,10 @@ class Box(NamedTuple):
         """Length of the longer side."""
         return max(self.right - self.left, self.bottom - self.top)
 
+    def scaled(self, factor: float) -> "Box":
+        """Return the box in an image that is `factor` times as large."""
+        return Box(self.left * factor, self.top * factor, self.right * factor, self.bottom * factor, self.score)
+
     @property
     def area(self) -> float:
         return max(0.0, self.right - self.left) * max(0.0, self.bottom - self.top)
@@ -68,4 +72,4 @@ def build_face_detector(name: str = "hog") -> FaceDetector:
 
 def to_gray(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the luma of an RGB image; a gray one passes."""
-    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)

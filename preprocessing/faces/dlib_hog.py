@@ -59,7 +59,7 @@ class DlibHog:
         for scale in scales:
             found = self._run(_resized(gray, scale), 0.0)
             if found:
-                boxes = [Box(*(value / scale for value in box[:4]), box.score) for box in found]
+                boxes = [box.scaled(1 / scale) for box in found]
                 return _largest_first([self._refined(image, box) for box in boxes])
             if _WINDOW / scale <= _NEARLY * smallest:
                 break
@@ -148,7 +148,8 @@ def _from_level(value: float, level: int, shift: float) -> int:
 def _resized(gray: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     if scale == 1:
         return gray
-    return cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(gray, None, fx=scale, fy=scale, interpolation=way), np.uint8)
 
 
 def _sample(
@@ -163,10 +164,11 @@ def _sample(
         x1, y1 = math.ceil(x + width * step_x) + halve, math.ceil(y + height * step_y) + halve
         part = image[y0:y1, x0:x1]
         rows, columns = part.shape[0] // halve, part.shape[1] // halve
-        image = cv2.resize(part[: rows * halve, : columns * halve], (columns, rows), interpolation=cv2.INTER_AREA)
+        block = part[: rows * halve, : columns * halve]
+        image = np.asarray(cv2.resize(block, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
         x, y = ((value - origin - (halve - 1) / 2) / halve for value, origin in ((x, x0), (y, y0)))
         step_x, step_y = step_x / halve, step_y / halve
     matrix = np.array([[step_x, 0, x], [0, step_y, y]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     tile = cv2.warpAffine(image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return cv2.GaussianBlur(tile, (3, 3), _BLUR)
+    return np.asarray(cv2.GaussianBlur(tile, (3, 3), _BLUR), np.uint8)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,17 +18,24 @@ from preprocessing.faces.pipeline import Face, FacePipeline
 PORTION = 32
 """Frames held at a time: 200 MB of full-HD pictures."""
 
-_QUICK = 5  # frames that a quick look for a large face takes
+_QUICK = 4  # frames that are first searched for a face of usual size only
+_USUAL = 0.12  # of the frame's shorter side
+_ALIKE = 28.0  # mean difference, in gray values, of two looks of one person
 _SMALLER = 0.6  # of the last box: how small a lost face is looked for
 _RESCALE = (0.5, 2.0)  # between neighbouring frames a face neither halves nor doubles
 
 
 class FaceTracker:
-    """Follows one face; `follow` is called with one portion of frames after the other."""
+    """Follows one face; `follow` is called with one portion of frames after the other.
+
+    Whom to follow is decided once: the largest face of the first frame that shows one. Where the face is lost, a face
+    elsewhere is believed to be the same person's only if it is of like size and looks alike.
+    """
 
     def __init__(self, detector: FaceDetector):
         self._detector = detector
         self._last: Box | None = None
+        self._look: NDArray | None = None
         self._misses = 0
 
     def follow(self, frames: list[NDArray[np.uint8]]) -> list[Box | None]:
@@ -38,62 +46,70 @@ class FaceTracker:
             anchor = self._find_anchor(frames)
             if anchor is None:
                 return boxes
-            first, boxes[anchor[0]] = anchor
+            first, box = anchor
+            self._accept(frames[first], box)
             for index in range(first - 1, -1, -1):
                 boxes[index] = self._next(frames[index])
-            self._last, self._misses = boxes[first], 0
+            self._accept(frames[first], box)
+            boxes[first] = box
             first += 1
         for index in range(first, len(frames)):
             boxes[index] = self._next(frames[index])
         return boxes
 
     def _find_anchor(self, frames: list[NDArray[np.uint8]]) -> tuple[int, Box] | None:
-        order = spread_order(len(frames))
-        # Large faces first: a quick look at some frames finds most; only then every frame down to the smallest face.
-        for part, smallest in ((order[:_QUICK], 0.25), (order[:_QUICK], 0.12), (order, 0.0)):
-            for index in part:
-                found = self._detector.detect(frames[index], smallest=smallest * min(frames[index].shape[:2]))
+        # A few frames without doubling them, which costs four times the rest; only then all of them in full.
+        for part, smallest in ((frames[:_QUICK], _USUAL), (frames, 0.0)):
+            for index, frame in enumerate(part):
+                found = self._detector.detect(frame, smallest=smallest * min(frame.shape[:2]))
                 if found:
-                    self._last, self._misses = found[0], 0
                     return index, found[0]
         return None
 
     def _next(self, frame: NDArray[np.uint8]) -> Box | None:
-        assert self._last is not None
-        box = self._choose(self._detector.detect(frame, near=self._last))
+        last = self._last
+        assert last is not None
+        found = self._detector.detect(frame, near=last)
+        box = max(found, key=lambda box: (overlap(box, last), -_distance(box, last)), default=None)
         if box is None:
             self._misses += 1
             # A frame without the face is often followed by more: search all of the frame at misses 1, 2, 4, 8, …
             if self._misses & (self._misses - 1) == 0:
-                box = self._choose(self._detector.detect(frame, smallest=_SMALLER * self._last.side))
+                box = self._recover(frame, last)
         if box is not None:
-            self._last, self._misses = box, 0
+            self._accept(frame, box)
         return box
 
-    def _choose(self, found: list[Box]) -> Box | None:
-        last = self._last
-        assert last is not None
-        alike = [box for box in found if _RESCALE[0] <= box.side / last.side <= _RESCALE[1]]
-        return max(alike, key=lambda box: (overlap(box, last), -_distance(box, last)), default=None)
+    def _recover(self, frame: NDArray[np.uint8], last: Box) -> Box | None:
+        found = self._detector.detect(frame, smallest=_SMALLER * last.side)
+        alike = [
+            box
+            for box in found
+            if _RESCALE[0] <= box.side / last.side <= _RESCALE[1]
+            and (_distance(box, last) < last.side / 2 or self._difference(frame, box) < _ALIKE)
+        ]
+        return min(alike, key=lambda box: _distance(box, last), default=None)
+
+    def _accept(self, frame: NDArray[np.uint8], box: Box) -> None:
+        self._last, self._look, self._misses = box, _look(frame, box), 0
+
+    def _difference(self, frame: NDArray[np.uint8], box: Box) -> float:
+        look = _look(frame, box)
+        if look is None or self._look is None:
+            return float("inf")
+        return float(np.abs(look - self._look).mean())
+
+
+def _look(frame: NDArray[np.uint8], box: Box) -> NDArray[np.float32] | None:
+    """Return a face's rough look, (16, 16, 3); None outside the frame."""
+    part = frame[max(0, int(box.top)) : int(box.bottom), max(0, int(box.left)) : int(box.right)]
+    if part.size == 0:
+        return None
+    return cv2.resize(part, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
 def _distance(first: Box, second: Box) -> float:
     return float(np.hypot(first.centre[0] - second.centre[0], first.centre[1] - second.centre[1]))
-
-
-def spread_order(count: int) -> list[int]:
-    """Return 0 … count - 1 so that every beginning of the list is spread over the whole range (middle first)."""
-    order, seen, spans = [], set(), [(0, count - 1)]
-    while spans:
-        low, high = spans.pop(0)
-        if low > high:
-            continue
-        middle = (low + high) // 2
-        if middle not in seen:
-            seen.add(middle)
-            order.append(middle)
-        spans += [(low, middle - 1), (middle + 1, high)]
-    return order
 
 
 def track_faces(
