@@ -63,7 +63,8 @@ class DataAug(Section):
     quality_upper: int = Field(100, ge=1, le=100)
     compress_prob: Probability = 0.5
     rescale_prob: Probability = Field(
-        1.0, description="random down-up interpolation (left out when landmarks are asked for)"
+        1.0,
+        description="random interpolation where crops are resized to `resolution` (not when landmarks are asked for)",
     )
 
     @model_validator(mode="after")

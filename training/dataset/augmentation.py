@@ -75,24 +75,33 @@ class Augmentation:
     def plan(self, rng: np.random.Generator) -> Plan:
         """Draw one plan; always the same number of draws, so that one probability does not shift the others."""
         s = self.settings
-        chance = rng.random(7)
-        angle, kernel, brightness, contrast = rng.uniform(
-            [s.rotate_limit[0], s.blur_limit[0], s.brightness_limit[0], s.contrast_limit[0]],
-            [s.rotate_limit[1], s.blur_limit[1], s.brightness_limit[1], s.contrast_limit[1]],
+        chance, amount = rng.random(7).tolist(), rng.random(9).tolist()
+        angle, kernel, brightness, contrast = (
+            low + part * (high - low)
+            for part, (low, high) in zip(amount, (s.rotate_limit, s.blur_limit, s.brightness_limit, s.contrast_limit))
         )
-        interpolation, quality, hue, saturation, value = rng.integers(
-            [0, s.quality_lower, -_HUE, -_SATURATION, -_VALUE],
-            [len(_INTERPOLATIONS), s.quality_upper + 1, _HUE + 1, _SATURATION + 1, _VALUE + 1],
-        ).tolist()
+        interpolation, quality, hue, saturation, value = (
+            low + int(part * (high - low + 1))
+            for part, (low, high) in zip(
+                amount[4:],
+                (
+                    (0, len(_INTERPOLATIONS) - 1),
+                    (s.quality_lower, s.quality_upper),
+                    (-_HUE, _HUE),
+                    (-_SATURATION, _SATURATION),
+                    (-_VALUE, _VALUE),
+                ),
+            )
+        )
         light = chance[3] < s.brightness_prob and chance[4] < 0.5
         colour = chance[3] < s.brightness_prob and not light
         return Plan(
-            flip=bool(chance[0] < s.flip_prob),
-            angle=float(angle) if chance[1] < s.rotate_prob else 0.0,
+            flip=chance[0] < s.flip_prob,
+            angle=angle if chance[1] < s.rotate_prob else 0.0,
             blur=_odd(kernel) if chance[2] < s.blur_prob else 0,
             interpolation=_INTERPOLATIONS[interpolation] if self.rescale and chance[5] < s.rescale_prob else None,
-            brightness=float(brightness) if light else 0.0,
-            contrast=float(contrast) if light else 0.0,
+            brightness=brightness if light else 0.0,
+            contrast=contrast if light else 0.0,
             hue=hue if colour else 0,
             saturation=saturation if colour else 0,
             value=value if colour else 0,
@@ -131,7 +140,7 @@ class Augmentation:
     def landmark(self, points: np.ndarray, plan: Plan, width: int, height: int) -> np.ndarray:
         """Return `(81, 2)` landmarks moved as an image of that size is; a flip also swaps the names of left and right."""
         if plan.flip:
-            points = points * np.float32([-1, 1]) + np.float32([width - 1, 0])
+            points = points * np.array([-1, 1]) + np.array([width - 1, 0])
             points = points[MIRROR]
         if plan.angle:
             matrix = _rotation(np.empty((height, width)), plan.angle)
@@ -161,4 +170,6 @@ def _shift_colour(image: np.ndarray, plan: Plan) -> np.ndarray:
 def _jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     # OpenCV takes BGR; given RGB it would subsample the wrong colour planes.
     code = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return cv2.cvtColor(cv2.imdecode(code, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    decoded = cv2.imdecode(code, cv2.IMREAD_COLOR)
+    assert decoded is not None  # it was encoded a line above
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from json import JSONDecodeError
 from typing import Any
 
@@ -62,7 +62,7 @@ def _holds_objects(text: str, at: int) -> bool:
     return text.startswith("{", _key(text, inner)[1])
 
 
-def _descend(text: str, at: int, place: Place) -> Iterator[tuple[Place, Any]]:
+def _descend(text: str, at: int, place: Place) -> Generator[tuple[Place, Any], None, int]:
     at = _skip(text, at)
     if not text.startswith("{", at) or not _holds_objects(text, at):
         value, end = _DECODER.raw_decode(text, at)

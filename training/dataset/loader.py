@@ -197,11 +197,11 @@ class Loader:
                 return
             except RuntimeError as error:
                 self._loader = None
-                # An error inside a worker's code is told as "Caught …", its death in other words.
-                if "DataLoader worker" in str(error) and not str(error).startswith("Caught"):
+                # So begins PyTorch's sentence about a death; an error in a worker's code is told otherwise.
+                if str(error).startswith("DataLoader worker (pid"):
                     raise DataError(
-                        f"a data-loading worker of the {self.split} split died (killed, or out of memory); lower `workers`, "
-                        "the batch size or frame_num"
+                        f"a data-loading worker of the {self.split} split died (killed, or out of memory, or of shared memory "
+                        "in a container); lower `workers` or the batch size"
                     ) from error
                 raise
             self._account(failures)

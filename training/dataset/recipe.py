@@ -105,7 +105,7 @@ class FrameReader:
 
         In that order, so that kernels and JPEG's blocks have the size that their keys say, whatever was stored.
         """
-        done = {key: sample[key] for key in ("image", "mask", "landmark") if key in sample}
+        done: Sample = {key: sample[key] for key in ("image", "mask", "landmark") if key in sample}
         size = self.config.resolution
         if done["image"].shape[:2] != (size, size):
             _resize(done, size, plan.interpolation if plan is not None else None)
@@ -149,7 +149,7 @@ def _resize(sample: Sample, size: int, interpolation: tuple[int, int] | None) ->
         sample["mask"] = cv2.resize(sample["mask"], (size, size), interpolation=nearest)
     if "landmark" in sample:
         # Coordinates count from the middle of the first pixel, as everywhere in OpenCV.
-        scale = np.float32([size / width, size / height])
+        scale = np.array([size / width, size / height], np.float32)
         sample["landmark"] = ((sample["landmark"] + 0.5) * scale - 0.5).astype(np.float32)
 
 

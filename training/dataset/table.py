@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ class _Rows:
             return
         folder, files = _common_folder(paths)
         numbers = _numbers(files)
-        if any(a > b for a, b in zip(numbers, numbers[1:])):
+        if any(a > b for a, b in pairwise(numbers)):
             order = sorted(range(len(numbers)), key=numbers.__getitem__)
             files, numbers = [files[i] for i in order], [numbers[i] for i in order]
         masks = self._masks(entry, files, name)
@@ -173,10 +173,16 @@ class _Rows:
         if self.people:
             people.extend(list(self.people))
         return Table(
-            **{key: texts.strings() for key, texts in self.text.items()},
+            name=self.text["name"].strings(),
+            folder=self.text["folder"].strings(),
+            mask_folder=self.text["mask_folder"].strings(),
+            mask_suffix=self.text["mask_suffix"].strings(),
             people=people.strings(),
-            **{key: np.array(self.codes[key], np.int32) for key in ("target", "source")},
-            **{key: np.array(self.codes[key], np.int16) for key in ("label", "compression")},
+            file=self.text["file"].strings(),
+            target=np.array(self.codes["target"], np.int32),
+            source=np.array(self.codes["source"], np.int32),
+            label=np.array(self.codes["label"], np.int16),
+            compression=np.array(self.codes["compression"], np.int16),
             split=np.array(self.codes["split"], np.int8),
             first=np.array(self.first, np.int64),
             number=np.array(self.number, np.int32),

@@ -61,7 +61,7 @@ def load_table(path: Path, dataset: str) -> Table:
 @lru_cache(maxsize=64)
 def _load(path: Path, dataset: str, size: int, mtime_ns: int) -> Table:
     key = _key(dataset, size, mtime_ns)
-    table = read_cache(path, key)
+    table: Table | None = read_cache(path, key)
     if table is None:
         built = build_table(read_text(path), dataset, str(path))
         try:
@@ -123,9 +123,10 @@ def read_cache(path: Path, key: dict[str, Any]) -> CachedTable | None:
         data = np.memmap(place, np.uint8, "r")
         start = len(_MAGIC) + 8 + size
         arrays = {name: _view(data, start, *where) for name, where in header["arrays"].items()}
-        texts = {name: Strings(arrays[f"{name}.blob"], arrays[f"{name}.offsets"]) for name in _TEXTS}
-        plain = {name: arrays[name] for name in _ARRAYS}
-        table = CachedTable(**texts, **plain, **{name: header[name] for name in _LISTS})
+        columns: dict[str, Any] = {name: header[name] for name in _LISTS}
+        columns |= {name: arrays[name] for name in _ARRAYS}
+        columns |= {name: Strings(arrays[f"{name}.blob"], arrays[f"{name}.offsets"]) for name in _TEXTS}
+        table = CachedTable(**columns)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
