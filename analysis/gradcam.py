@@ -1,0 +1,207 @@
+"""Heat maps side by side on faces, and how faithful they are.
+
+    python analysis/gradcam.py logs/clip_crossdomain/2026-01-01-12-00-00 --datasets Celeb-DF-v2 --faces 6 --measure 40
+
+Grad-CAM (any network), attention roll-out (transformers), and the detector's own maps (Boundary Mining's W, the frequency
+branches' energies). Faithfulness on fakes: deletion and insertion areas against random order, and the heat inside the true
+manipulation mask against the mask's share of the area.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.cli import add_common, run
+
+if TYPE_CHECKING:
+    from analysis.model import Video
+
+FIELDS = (
+    "video",
+    "frame",
+    "prob",
+    "map",
+    "deletion",
+    "insertion",
+    "deletion_random",
+    "insertion_random",
+    "mass",
+    "chance",
+)
+
+
+def pick(source: Iterable[Video], faces: int) -> list[tuple[Video, int]]:
+    """Return the middle sample of at most `faces` videos, taken in turn from each manipulation (and from the reals)."""
+    by_method: dict[int, list[tuple[Video, int]]] = {}
+    for video in source:
+        group = by_method.setdefault(video.method if video.label else 0, [])
+        if len(group) < faces:
+            middle = len(video.frame) // 2
+            mask = None if video.mask is None else video.mask[middle : middle + 1]
+            # Only the one frame is kept: whole videos of a large test set would not fit into memory.
+            image, frame = video.image[middle : middle + 1], video.frame[middle : middle + 1]
+            group.append((type(video)(video.name, video.label, video.method, frame, image, mask), 0))
+    chosen: list[tuple[Video, int]] = []
+    for turn in range(faces):
+        for method in sorted(by_method, key=lambda number: (number == 0, number)):
+            if turn < len(by_method[method]) and len(chosen) < faces:
+                chosen.append(by_method[method][turn])
+    return chosen
+
+
+def explain(detector: Any, chosen: list[tuple[Video, int]]) -> list[dict[str, Any]]:
+    """Return `{"video", "image" (3, H, W), "prob", "maps": {name: (H, W)}, "mask"}` of each chosen sample."""
+    import torch
+
+    from analysis.model import predict_images
+    from analysis.saliency import all_maps
+
+    found = []
+    for video, position in chosen:
+        image = video.image[position : position + 1]
+        maps = {name: heat[0] for name, heat in all_maps(detector, torch.from_numpy(image)).items()}
+        mask = None if video.mask is None or not video.mask[position].any() else video.mask[position, 0]
+        prob = float(predict_images(detector, image, 1)[0])
+        found.append(
+            {"video": video, "position": position, "image": image[0], "prob": prob, "maps": maps, "mask": mask}
+        )
+    return found
+
+
+def faithfulness(detector: Any, explained: list[dict[str, Any]], seed: int = 0) -> list[dict[str, Any]]:
+    """Return one row per fake and map: deletion and insertion areas, the same in random order, heat inside the mask."""
+    import numpy as np
+
+    from analysis.progress import progress
+    from analysis.saliency import GRID, cell_order, deletion_insertion, mass_inside
+
+    rows = []
+    fakes = [entry for entry in explained if entry["video"].label == 1]
+    for number, entry in enumerate(progress(fakes, "faithfulness, faces", len(fakes))):
+        rng = np.random.default_rng([seed, number])
+        chance = [deletion_insertion(detector, entry["image"], rng.permutation(GRID * GRID)) for _ in range(3)]
+        random = np.mean(chance, axis=0)
+        for name, heat in entry["maps"].items():
+            deletion, insertion = deletion_insertion(detector, entry["image"], cell_order(heat))
+            mass = mass_inside(heat, entry["mask"]) if entry["mask"] is not None else (None, None)
+            frame = int(entry["video"].frame[entry["position"]])
+            values = (entry["video"].name, frame, entry["prob"], name, deletion, insertion, *map(float, random), *mass)
+            rows.append(dict(zip(FIELDS, values)))
+    return rows
+
+
+def draw(explained: list[dict[str, Any]], stem: Path) -> list[Path]:
+    """Draw a row per face: the face, the true mask where there are masks, and each map over the face."""
+    from analysis import style
+
+    names = list(dict.fromkeys(name for entry in explained for name in entry["maps"]))
+    masks = any(entry["mask"] is not None for entry in explained)
+    columns = ["face", *(["true mask"] if masks else []), *names]
+    with style.figure(1.5 * len(columns), 1.62 * len(explained) + 0.3, len(explained), len(columns), squeeze=False) as (
+        drawing,
+        grid,
+    ):
+        for row, (entry, line) in enumerate(zip(explained, grid)):
+            face = entry["image"].transpose(1, 2, 0)
+            for axes, column in zip(line, columns):
+                axes.set(xticks=[], yticks=[])
+                axes.grid(False)
+                axes.spines[:].set_visible(False)
+                axes.imshow(face, cmap="gray")
+                if column == "true mask" and entry["mask"] is not None:
+                    axes.imshow(entry["mask"], cmap="gray", vmin=0, vmax=1)
+                elif column in entry["maps"]:
+                    axes.imshow(
+                        entry["maps"][column], cmap="inferno", alpha=0.6, vmin=0, vmax=1, interpolation="bilinear"
+                    )
+                if row == 0:
+                    axes.set_title(column, fontsize=8, loc="center")
+            kind = "fake" if entry["video"].label else "real"
+            line[0].set_ylabel(f"{kind}, p = {entry['prob']:.2f}", fontsize=8)
+        return style.save(drawing, stem)
+
+
+def summary(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """Return the means per map as texts for the report."""
+    import numpy as np
+
+    table = []
+    for name in dict.fromkeys(row["map"] for row in rows):
+        own = [row for row in rows if row["map"] == name]
+        mean = {key: np.mean([row[key] for row in own]) for key in FIELDS[4:8]}
+        masked = [row for row in own if row["mass"] is not None]
+        mass = (
+            f"{np.mean([r['mass'] for r in masked]):.3f} ({np.mean([r['chance'] for r in masked]):.3f})"
+            if masked
+            else "–"
+        )
+        deletion = f"{mean['deletion']:.3f} ({mean['deletion_random']:.3f})"
+        table.append([name, deletion, f"{mean['insertion']:.3f} ({mean['insertion_random']:.3f})", mass, str(len(own))])
+    return table
+
+
+def _write(folder: Path, explained: list[dict], shown: int, rows: list[dict]) -> None:
+    from analysis.sections import Section, write_section
+    from training.io import atomic_write
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    atomic_write(folder / "faithfulness.csv", text.getvalue())
+    draw(explained[:shown], folder / "heatmaps")
+    columns = ["Map", "Deletion (random)", "Insertion (random)", "Heat inside mask (chance)", "Fakes"]
+    words = (
+        "Maps are scaled to their own largest value. Deletion: mean fake probability while the hottest cells are blurred away "
+        "(lower is more faithful); insertion: while they are given back (higher is). In brackets: the same in random order, and "
+        "the mask's share of the area."
+    )
+    write_section(folder, Section("Heat maps", words, ["heatmaps.png"], ["Faces and maps"], columns, summary(rows)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="run directory with a checkpoint")
+    parser.add_argument("--datasets", nargs="+", metavar="NAME", help="default: the run's first test set")
+    parser.add_argument("--faces", type=int, default=6, help="faces in the figure (default 6)")
+    parser.add_argument("--measure", type=int, default=24, help="faces that faithfulness is measured on (default 24)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random order")
+    parser.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key of the configuration")
+    add_common(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line."""
+    arguments = _parser().parse_args(argv)
+    from analysis.model import load_trained, videos
+    from analysis.progress import progress
+    from analysis.sections import folder_of, refresh_reports
+    from training.errors import DataError
+
+    trained = load_trained(arguments.run_dir, [*arguments.set, "with_mask=true"], arguments.device)
+    loader = trained.loader("test", arguments.datasets or trained.config.test_dataset[:1])
+    source = progress(videos(loader), "videos", len(loader.index))
+    explained = explain(trained.detector, pick(source, max(arguments.faces, arguments.measure)))
+    if not any(entry["maps"] for entry in explained):
+        raise DataError(
+            f"{trained.config.model_name} has no layer with places, no attention and no map of its own to show"
+        )
+    rows = faithfulness(trained.detector, explained[: arguments.measure], arguments.seed)
+    folder = folder_of(trained.path, "heatmaps")
+    _write(folder, explained, arguments.faces, rows)
+    for line in summary(rows):
+        print(f"{line[0]}: deletion {line[1]}, insertion {line[2]}, inside mask {line[3]}, {line[4]} fakes")
+    print(folder / "heatmaps.png")
+    refresh_reports([trained.path])
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
