@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import weakref
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -99,6 +102,20 @@ def _quiet_worker(_: int) -> None:
     torch.set_num_threads(1)
 
 
+@contextmanager
+def _deaths_found_by_asking() -> Iterator[None]:
+    """Keep PyTorch from watching its workers by a signal.
+
+    Its handler raises wherever the main process happens to be, in the middle of a training step. Without it a death is found
+    when the next batch does not come (within five seconds), where it can be answered with a sentence.
+    """
+    watches = hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGCHLD) if watches else None
+    yield
+    if watches:
+        signal.signal(signal.SIGCHLD, before if before is not None else signal.SIG_DFL)
+
+
 class Loader:
     """Iterates over one epoch's batches on this process.
 
@@ -189,7 +206,8 @@ class Loader:
         """
         if self._loader is None:
             self._loader = self._torch_loader()
-        iterator = iter(self._loader)
+        with _deaths_found_by_asking():
+            iterator = iter(self._loader)
         while True:
             try:
                 batch, failures = next(iterator)
