@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,10 @@ from training.io import atomic_write
 class Size:
     """How much is rendered. Identities of the training domain per split; targets of each unseen domain; frames a video."""
 
-    train: int = 36
+    train: int = 32
     val: int = 8
-    test: int = 10
-    unseen: int = 20
+    test: int = 8
+    unseen: int = 18
     frames: int = 8
 
 
@@ -110,10 +111,13 @@ class _Film:
             ]
         return self._pictures[number, anew]
 
+    @cached_property
     def real(self) -> list[np.ndarray]:
-        """Return the filmed frames of the target."""
-        return [self.camera.film(p, np.random.default_rng([self.job.seed, 2, self.job.target, i])) for i, p in
-                enumerate(self.pictures(self.job.target, False))]  # fmt: skip
+        """The filmed frames of the target."""
+        return [
+            self.camera.film(picture, np.random.default_rng([self.job.seed, 2, self.job.target, i]))
+            for i, picture in enumerate(self.pictures(self.job.target, False))
+        ]
 
     def fake(self, method: Method, source: int, stream: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Return the falsified frames and their masks."""
@@ -121,7 +125,7 @@ class _Film:
         recipe = method.draw(rng)
         shown = source if method.swap else self.job.target
         frames, masks = [], []
-        for i, real in enumerate(self.real()):
+        for i, real in enumerate(self.real):
             face = self.acting.expressions[i] if method.swap else self.other_acting[i]
             clean = self.pictures(shown, not method.swap)[i]
             mask = region_mask(self.target, self.acting.poses[i], face, recipe.shape, self.job.domain.size)
@@ -137,7 +141,7 @@ def run(job: Job, root: Path) -> int:
     film = _Film(job, np.random.default_rng([job.seed, 4, job.target]))
     real, fakes = paths(job)
     habits = {"crf": job.domain.crf, "preset": job.domain.preset}
-    write_video(root / real, map(_bytes, film.real()), **habits)
+    write_video(root / real, map(_bytes, film.real), **habits)
     for stream, ((number, source), (video, mask)) in enumerate(zip(job.fakes, fakes, strict=True)):
         frames, masks = film.fake(job.domain.methods[number], source, stream)
         write_video(root / video, map(_bytes, frames), **habits)
@@ -152,7 +156,7 @@ def _bytes(frame: np.ndarray) -> np.ndarray:
 def paths(job: Job) -> tuple[str, list[tuple[str, str]]]:
     """Return where a job's real video, its fakes and their masks lie."""
     name = job.domain.name
-    if job.domain is FORENSICS:
+    if job.domain == FORENSICS:
         real = f"{name}/original_sequences/youtube/c23/videos/{job.target:03d}.mp4"
         fakes = []
         for number, source in job.fakes:
@@ -174,7 +178,7 @@ def write_lists(size: Size, seed: int, root: Path) -> None:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["path", "label", "split", "target_id", "source_id"])
         for job in jobs(size, seed):
-            if job.domain is domain:
+            if job.domain == domain:
                 real, fakes = paths(job)
                 writer.writerow([real.removeprefix(f"{domain.name}/"), "real", "test", job.target, job.target])
                 for (_, source), (video, _) in zip(job.fakes, fakes, strict=True):

@@ -72,6 +72,14 @@ def degrade(face: np.ndarray, recipe: Recipe, noise: np.ndarray) -> np.ndarray:
     return small * np.float32(recipe.gain) + noise
 
 
+def match_colour(face: np.ndarray, real: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the face with the real frame's mean colour inside the mask, as every face-swapping program does it."""
+    inside = mask > 0
+    if not inside.any():
+        return face
+    return face * (real[inside].mean(axis=0) / np.maximum(face[inside].mean(axis=0), 1e-3)).astype(np.float32)
+
+
 def alpha_blend(real: np.ndarray, forged: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Lay the forged face over the real frame."""
     return real + alpha[..., None] * (forged - real)
@@ -118,5 +126,6 @@ def forge(
         real: the filmed frame `(H, W, 3)` float32, noise included. forged: clean rendering of the new face, same frame.
         mask: `(H, W)` in {0, 1}. blend: a key of BLENDS. noise: `(H, W, 3)` of the forged part.
     """
-    result = BLENDS[blend](real, degrade(forged, recipe, noise), opacity(mask, recipe.feather))
+    made = degrade(match_colour(forged, real, mask), recipe, noise)
+    result = BLENDS[blend](real, made, opacity(mask, recipe.feather))
     return np.where(mask[..., None] > 0, result, real).astype(np.float32)

@@ -63,7 +63,7 @@ def _lit_face(seen: Surface, person: Identity, maps: FaceMaps, face: Expression,
     brightness += (relief[..., 2] * (0.75 - 0.25 * normal_y / length))[..., None] * np.array(light.ambient, np.float32)
     lit = albedo * brightness * (0.55 + 0.45 * relief[..., 2:])
     # Skin shines where the lamp is mirrored to the viewer (Blinn's half vector), and at the rim when lit from behind.
-    half = np.array(light.direction) + [0, 0, 1]
+    half = np.array(light.direction) + np.array([0, 0, 1])
     half /= np.linalg.norm(half)
     mirrored = np.clip((normal_x * half[0] + normal_y * half[1] + normal_z * half[2]) / length, 0, 1) ** 24
     lit += (light.gloss * mirrored * relief[..., 2] + gloss + light.rim * (1 - z) ** 3)[..., None]
@@ -95,10 +95,9 @@ def _hair(region: np.ndarray, seen: Surface, person: Identity, maps: FaceMaps, l
     sheen = 0.20 * np.exp(-0.5 * ((radius - 0.42) / 0.13) ** 2) * light.lamp[1]
     facing = 0.72 + 0.25 * np.clip(seen.x * light.direction[0] + seen.y * light.direction[1], -1, 1)
     tone = (facing * (1 + 0.22 * strands)) * (0.62 if behind else 1.0)
-    colour = np.array(person.hair, np.float32) * (
-        tone[..., None] * (np.array(light.lamp) + 0.6 * np.array(light.ambient))
-    )
-    paint(region, (colour + (sheen * (1 + 0.5 * strands))[..., None] * 0.35).astype(np.float32), alpha)
+    lit = np.float32(light.lamp) + np.float32(0.6) * np.float32(light.ambient)
+    colour = tone.astype(np.float32)[..., None] * (np.float32(person.hair) * lit)
+    paint(region, colour + (sheen * (1 + 0.5 * strands) * 0.35).astype(np.float32)[..., None], alpha)
 
 
 def _ears(region: np.ndarray, seen: Surface, person: Identity, light: Light) -> None:
