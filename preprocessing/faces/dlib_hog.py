@@ -30,6 +30,13 @@ _COARSE_SIDES = (256, 448, 720)  # shorter sides tried before the frame itself
 _NEARLY = 1.3  # a face somewhat smaller than the window still answers often enough not to double a whole frame for it
 _FINEST = 2.0  # the reference's one upsampling
 
+_SUSPICION = -0.3
+"""What a reduced copy answers is a hint that a tile confirms or not; so a weak one is worth following, ..."""
+_SUSPECTS = 4
+"""... if they are few."""
+_SURE = 1.0
+"""Such a face is there even if no tile confirms it (it fills the frame, so that no tile fits around it)."""
+
 _NEAR_THRESHOLD = -0.2
 """Near a known face a weaker answer is believed; anywhere else dlib's own threshold 0 holds."""
 
@@ -57,17 +64,19 @@ class DlibHog:
         short = min(gray.shape)
         scales = [side / short for side in _COARSE_SIDES if side < short] + [1.0, _FINEST]
         for scale in scales:
-            found = self._run(_resized(gray, scale), 0.0)
+            hits = sorted(self._run(_resized(gray, scale), _SUSPICION), key=lambda hit: -hit.score)
+            boxes = [self._confirmed(image, hit.scaled(1 / scale)) for hit in hits[:_SUSPECTS]]
+            found = [box for box in boxes if box is not None]
             if found:
-                boxes = [box.scaled(1 / scale) for box in found]
-                return _largest_first([self._refined(image, box) for box in boxes])
+                return _largest_first(found)
             if _WINDOW / scale <= _NEARLY * smallest:
                 break
         return []
 
-    def _refined(self, image: NDArray[np.uint8], box: Box) -> Box:
-        """Move a box that a reduced copy gave onto the reference's grid."""
-        return max(self._near(image, box), key=lambda other: overlap(other, box), default=box)
+    def _confirmed(self, image: NDArray[np.uint8], box: Box) -> Box | None:
+        """Look closer at what a reduced copy hints at; return the box on the reference's grid if a face is there."""
+        sure = [hit for hit in self._near(image, box) if hit.score >= 0]
+        return max(sure, key=lambda hit: overlap(hit, box), default=box if box.score >= _SURE else None)
 
     def _near(self, image: NDArray[np.uint8], box: Box) -> list[Box]:
         level = _level_of(box.side)
