@@ -131,7 +131,7 @@ def draw_reliability(axes: Axes, label: ArrayLike, prob: ArrayLike, temperature:
         axes.scatter(table["confidence"], table["frequency"], s=size, color=look["color"], zorder=3, linewidths=0)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="Fake probability", ylabel="Share of fakes", title=title)
     axes.set_aspect("equal")
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower right")
 
 
 def validation_predictions(run_dir: Path, given: str | None, overrides: list[str], device: str | None) -> Predictions:

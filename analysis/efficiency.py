@@ -176,7 +176,7 @@ def draw(rows: list[dict[str, Any]], stem: Path) -> list[Path]:
                 alpha=0.75,
                 linewidths=0,
             )
-            text = f"{row['detector']} ({row['parameters'] / 1e6:.1f} M)"
+            text = f"{row['detector']} ({row['parameters'] / 1e6:.3g} M)"
             axes.annotate(
                 text, (row["gmacs"], row[key]), xytext=(0, 11), textcoords="offset points", ha="center", fontsize=8
             )

@@ -113,8 +113,9 @@ def draw(explained: list[dict[str, Any]], stem: Path) -> list[Path]:
                 axes.grid(False)
                 axes.spines[:].set_visible(False)
                 axes.imshow(face, cmap="gray")
-                if column == "true mask" and entry["mask"] is not None:
-                    axes.imshow(entry["mask"], cmap="gray", vmin=0, vmax=1)
+                if column == "true mask":
+                    mask = entry["mask"] if entry["mask"] is not None else face[..., 0] * 0
+                    axes.imshow(mask, cmap="gray", vmin=0, vmax=1)
                 elif column in entry["maps"]:
                     axes.imshow(
                         entry["maps"][column], cmap="inferno", alpha=0.6, vmin=0, vmax=1, interpolation="bilinear"

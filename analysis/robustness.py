@@ -122,6 +122,12 @@ def summarise(entries: Sequence[dict], wanted: Sequence[tuple[str, int]], detect
     return rows
 
 
+def kind_title(kind: str) -> str:
+    """Return a perturbation's name for readers."""
+    special = {"jpeg": "JPEG", "h264": "H.264", "resize": "Down-up scaling"}
+    return special.get(kind, kind.replace("_", " ").capitalize())
+
+
 def draw(rows: Sequence[dict], stem: Path, level: str = "frame") -> list[Path]:
     """Draw AUC over severity, one panel per perturbation, one line per detector and test set; write PNG and PDF."""
     import numpy as np
@@ -156,7 +162,7 @@ def draw(rows: Sequence[dict], stem: Path, level: str = "frame") -> list[Path]:
                 axes.fill_between(x, low, high, color=style.line_style(number)["color"], alpha=0.13, linewidth=0)
             axes.axhline(0.5, color=style.NEUTRAL, linewidth=0.8, linestyle=":")
             axes.set(
-                title=kind.replace("_", " ").replace("h264", "H.264").replace("jpeg", "JPEG"),
+                title=kind_title(kind),
                 xticks=range(6),
                 ylim=(None, 1.005),
             )
@@ -201,7 +207,7 @@ def _finish(rows: list[dict], folder: Path) -> None:
         [
             [
                 r["dataset"],
-                r["kind"].replace("_", " "),
+                kind_title(r["kind"]),
                 f"{r['parameter']} {r['value']}".strip() or "–",
                 f"{r['auc']:.3f}",
                 f"{r['low']:.3f}–{r['high']:.3f}",

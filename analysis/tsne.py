@@ -65,13 +65,16 @@ def draw_points(axes: Axes, points: NDArray, names: NDArray, title: str) -> None
     kinds, counts = np.unique(names, return_counts=True)
     shown = kinds[np.argsort(-counts, kind="stable")][:MOST_NAMES]
     shown = sorted(shown, key=lambda name: (name != "real", name))
+    size = float(np.clip(8000 / len(points), 7, 32))
     rest = ~np.isin(names, shown)
     if rest.any():
-        axes.scatter(*points[rest].T, s=5, color="#BBBBBB", linewidths=0, label=f"{len(kinds) - len(shown)} others")
+        axes.scatter(
+            *points[rest].T, s=0.6 * size, color="#BBBBBB", linewidths=0, label=f"{len(kinds) - len(shown)} others"
+        )
     for number, name in enumerate(shown):
         own = names == name
         look = {"color": style.PALETTE[number % len(style.PALETTE)], "marker": style.marker(number)}
-        axes.scatter(*points[own].T, s=9, alpha=0.65, linewidths=0, label=str(name), **look)
+        axes.scatter(*points[own].T, s=size, alpha=0.65, linewidths=0, label=str(name), **look)
     axes.set(title=title, xticks=[], yticks=[])
     axes.grid(False)
     axes.legend(

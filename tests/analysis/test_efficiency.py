@@ -1,0 +1,74 @@
+import pytest
+import torch
+from torch import nn
+
+from analysis import efficiency
+from analysis.efficiency import draw, mean_auc, multiply_adds, speed, synthetic_batch
+from training.config.schema import Config
+from training.errors import ConfigError
+
+
+class Plain(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def prepare(self, batch):
+        return {"image": batch["image"].float()}
+
+    def forward(self, batch, inference=False):
+        return self.network(batch["image"])
+
+
+def test_multiply_adds_of_known_layers():
+    batch = {"image": torch.zeros(1, 3, 16, 16)}
+    convolution = Plain(nn.Conv2d(3, 5, 3, padding=1))
+    assert multiply_adds(convolution, batch) == 16 * 16 * 5 * 3 * 9
+    linear = Plain(nn.Sequential(nn.Flatten(), nn.Linear(768, 10)))
+    assert multiply_adds(linear, {"image": torch.zeros(4, 3, 16, 16)}) == 4 * 768 * 10
+
+
+def test_speed_is_the_median_of_rates(monkeypatch):
+    ticks = iter([0, 1, 10, 12, 20, 24])
+    monkeypatch.setattr(efficiency.time, "perf_counter", lambda: next(ticks))
+    calls = []
+    median, spread = speed(lambda: calls.append(1), 8, 3, 2, lambda: None)
+    assert median == 4  # rates 8, 4, 2
+    assert spread == 6
+    assert len(calls) == 5
+
+
+def test_batch_has_what_a_loader_gives():
+    config = Config(model_name="x", resolution=24)
+    batch = synthetic_batch(config, 5)
+    assert batch["image"].shape == (5, 3, 24, 24)
+    assert batch["image"].dtype == torch.uint8
+    assert batch["label"].tolist() == [0, 0, 0, 1, 1]
+    assert batch["mask"].shape == (5, 1, 24, 24)
+    clips = synthetic_batch(Config(model_name="x", resolution=24, video_mode=True, clip_size=7), 2)
+    assert clips["image"].shape == (2, 7, 3, 24, 24)
+    assert torch.equal(batch["image"], synthetic_batch(config, 5)["image"])
+
+
+def test_auc_of_a_run_is_the_mean_over_its_test_sets(run_dir, tmp_path):
+    value, names = mean_auc(str(run_dir))
+    from analysis.results import Run
+
+    aucs = [metrics["frame"]["auc"]["value"] for metrics in Run(run_dir).datasets.values()]
+    assert value == pytest.approx(sum(aucs) / 3)
+    assert names.split() == list(Run(run_dir).datasets)
+    assert mean_auc(str(tmp_path / "x.yaml")) == (None, "")
+
+
+def test_figure_with_and_without_auc(tmp_path):
+    rows = [
+        {"detector": n, "parameters": p, "gmacs": p / 1e7, "auc": None, "inference_per_s": 1e9 / p}
+        for n, p in (("a", 1e6), ("b", 3e8))
+    ]
+    assert all(path.stat().st_size > 1000 for path in draw(rows, tmp_path / "speed"))
+    assert all(path.stat().st_size > 1000 for path in draw([row | {"auc": 0.9} for row in rows], tmp_path / "auc"))
+
+
+def test_bad_requests():
+    with pytest.raises(ConfigError, match="--batch"):
+        efficiency.main(["x.yaml", "--batch", "1"])
