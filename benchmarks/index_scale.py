@@ -21,29 +21,34 @@ FRAMES_PER_VIDEO = 300
 NAME = "FaceForensics++"
 
 
+FOLDERS = {
+    "FF-real": "original_sequences/youtube",
+    "FF-DF": "manipulated_sequences/Deepfakes",
+    "FF-F2F": "manipulated_sequences/Face2Face",
+    "FF-NT": "manipulated_sequences/NeuralTextures",
+}
+
+
 def write_index(path: Path, frames: int) -> None:
     """Write a synthetic index of about so many frames: one real video to three fakes with masks, c23."""
-    names = {
-        "FF-real": "original_sequences/youtube",
-        "FF-DF": "Deepfakes",
-        "FF-F2F": "Face2Face",
-        "FF-NT": "NeuralTextures",
-    }
-    videos = max(4, frames // FRAMES_PER_VIDEO)
-    content: dict[str, Any] = {}
-    for i in range(videos):
-        label, folder = list(names.items())[i % 4]
-        name = f"{i // 4:06d}" if label == "FF-real" else f"{i // 4:06d}_{(i // 4 + 1):06d}"
-        base = f"./datasets/{NAME}/{folder}/c23"
-        entry = {
-            "label": label,
-            "frames": [f"{base}/frames/{name}/{n:03d}.png" for n in range(FRAMES_PER_VIDEO)],
-            "target_id": f"{i // 4:06d}",
-        }
-        if label != "FF-real":
-            entry["masks"] = [path.replace("/frames/", "/masks/") for path in entry["frames"]]
-        content.setdefault(label, {}).setdefault("train", {}).setdefault("c23", {})[name] = entry
-    path.write_text(json.dumps({NAME: content}))
+    each = max(1, frames // FRAMES_PER_VIDEO // len(FOLDERS))
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f'{{"{NAME}": ')
+        for number, (label, folder) in enumerate(FOLDERS.items()):
+            file.write(f'{", " if number else "{"}"{label}": {{"train": {{"c23": ')
+            for i in range(each):
+                name = f"{i:06d}" if label == "FF-real" else f"{i:06d}_{i + 1:06d}"
+                base = f"./datasets/{NAME}/{folder}/c23"
+                entry: dict[str, Any] = {
+                    "label": label,
+                    "frames": [f"{base}/frames/{name}/{n:03d}.png" for n in range(FRAMES_PER_VIDEO)],
+                    "target_id": f"{i:06d}",
+                }
+                if label != "FF-real":
+                    entry["masks"] = [frame.replace("/frames/", "/masks/") for frame in entry["frames"]]
+                file.write(f'{", " if i else "{"}"{name}": {json.dumps(entry)}')
+            file.write("}}}")
+        file.write("}}")
 
 
 def _peak() -> float:

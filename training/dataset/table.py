@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 from array import array
 from dataclasses import dataclass
@@ -275,6 +276,11 @@ def _take(rows: _Rows, place: tuple[str, ...], value: Any) -> None:
 def read_text(path: Path) -> str:
     """Return an index file's text; DataError when it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        with open(path, "rb") as file:
+            if not path.stat().st_size:
+                return ""
+            # Mapped, so that the encoded bytes need not stand in memory beside the text.
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return str(data, "utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the index {path}: {error}") from error
+        raise DataError(f"cannot read the index {path}: {error}; write or download it again") from error
