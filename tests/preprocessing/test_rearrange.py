@@ -197,3 +197,17 @@ def test_two_folders_with_a_video_of_one_name_keep_both(tmp_path):
     found = videos(written(tmp_path, tmp_path / "json", "DeeperForensics-1.0")["DeeperForensics-1.0"])
     folders = {entry["frames"][0].split("/")[2] for key, entry in found.items() if key[0] == "DF_real"}
     assert folders == {"M004", "W009"}
+
+
+@pytest.mark.parametrize("name", ["FF-DF_c40", "FaceForensics++_c40", "FF-NT", "Celeb-DF-v2"])
+@pytest.mark.parametrize("faithful", [False, True])
+def test_the_loaders_index_reads_them(tree, tmp_path, name, faithful):
+    from types import SimpleNamespace
+
+    from training.dataset.index import open_dataset
+
+    rearrange("Celeb-DF-v2", str(tree), str(tmp_path), as_deepfakebench=faithful)
+    rearrange("FaceForensics++", str(tree), str(tmp_path), as_deepfakebench=faithful)
+    table, level = open_dataset(SimpleNamespace(dataset_json_folder=str(tmp_path)), name)
+    assert len(table)
+    assert level == ("c40" if name.endswith("_c40") else None)

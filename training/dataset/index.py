@@ -227,9 +227,10 @@ def open_dataset(config: Config, dataset: str) -> tuple[Table, str | None]:
     folder = Path(config.dataset_json_folder)
     path, name, level = folder / f"{dataset}.json", dataset, None
     found = _LEVEL.match(dataset)
-    if not path.exists() and found:
+    if found and (not path.exists() or _top_key(path) == found.group(1)):
+        # DeepfakeBench keeps such an index in a file of its own, under the plain name's key.
         name, level = found.groups()
-        path = folder / f"{name}.json"
+        path = path if path.exists() else folder / f"{name}.json"
     if not path.exists():
         there = sorted(p.stem for p in folder.glob("*.json"))
         close = difflib.get_close_matches(dataset, there, n=1, cutoff=0.5)
@@ -240,6 +241,13 @@ def open_dataset(config: Config, dataset: str) -> tuple[Table, str | None]:
             "preprocessing/rearrange.py writes them, dataset_json_folder says where they are)"
         )
     return load_table(path, name), level
+
+
+def _top_key(path: Path) -> str | None:
+    """Return the first key of a JSON file without reading the rest of it."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        found = re.match(r'\s*\{\s*"([^"]*)"\s*:', file.read(4096))
+    return found.group(1) if found else None
 
 
 def has_split(config: Config, dataset: str, split: str) -> bool:
