@@ -56,3 +56,25 @@ def give_faces(rgb: Path, seed: int = 0) -> None:
         points = landmarks(rng, size)
         np.save(path, points)
         cv2.imwrite(str(frame), cv2.cvtColor(picture(rng, points, size), cv2.COLOR_RGB2BGR))
+
+
+def face_batch(count: int = 8, size: int = 64, seed: int = 0) -> dict:
+    """Return a batch as after `prepare`: half real faces, half whose middle was smoothed and tinted, with their masks.
+
+    `image` float32 `(count, 3, size, size)` in [-1, 1], `label` int64, `mask` uint8 `(count, 1, size, size)`.
+    """
+    import torch
+
+    rng = np.random.default_rng(seed)
+    images, masks, labels = [], [], [int(i >= count // 2) for i in range(count)]
+    for label in labels:
+        points = landmarks(rng, size)
+        image, mask = picture(rng, points, size), np.zeros((size, size), np.uint8)
+        if label:
+            cv2.fillConvexPoly(mask, cv2.convexHull(points[17:68]).astype(np.int32), 1)
+            smooth = cv2.GaussianBlur(image, (7, 7), 0).astype(np.float32) + np.float32([25, -10, -10])
+            image = np.where(mask[..., None] == 1, smooth.clip(0, 255).astype(np.uint8), image)
+        images.append(image)
+        masks.append(mask)
+    image = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return {"image": image, "label": torch.tensor(labels), "mask": torch.from_numpy(np.stack(masks)).unsqueeze(1)}

@@ -9,16 +9,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.errors import ConfigError
+from training.networks.pretrained import load_pretrained
+
 # The parts of published HRNet classifiers that only their ImageNet head uses.
 HEAD_KEYS = r"^(?:backbone\.)?(?:incre_modules|downsamp_modules|final_layer|fc|classifier)\."
 
 
-def build_hrnet(name: str = "hrnet_w48") -> nn.Module:
-    """Return timm's HRNet of that name (`hrnet_w18_small` … `hrnet_w64`) without weights and without its head.
+def build_hrnet(name: str = "hrnet_w48", weights: str | None = None) -> nn.Module:
+    """Return timm's HRNet of that name (`hrnet_w18_small` … `hrnet_w64`) without its head.
 
     It maps images `(B, 3, H, W)` to a list of four maps; hand them to `stack_branches`.
+
+    Raises:
+        ConfigError: timm has no such HRNet. WeightsError: `weights`, a tag or a file, cannot be had.
     """
-    return timm.create_model(name, pretrained=False, features_only=True, feature_location="", out_indices=(1, 2, 3, 4))
+    known = timm.list_models("hrnet_*")
+    if name not in known:
+        raise ConfigError(f"backbone_name: there is no HRNet `{name}`; timm's are: {', '.join(known)}")
+    net = timm.create_model(name, pretrained=False, features_only=True, feature_location="", out_indices=(1, 2, 3, 4))
+    load_pretrained(net, weights, name, ignore=(HEAD_KEYS,))
+    return net
 
 
 def stacked_channels(network: nn.Module) -> int:

@@ -1,0 +1,58 @@
+"""FWA: find faces that went through a smaller picture than their surroundings.
+
+Li & Lyu, "Exposing DeepFake Videos By Detecting Face Warping Artifacts", CVPR Workshops 2019. A plain classifier; the method
+is its training data, real faces and imitations of warping made from them (training/dataset/fwa_recipe.py), with
+cross-entropy. No forgery is seen.
+
+What differs from the paper: Xception instead of VGG16 or ResNet, and the benchmark's aligned crops instead of randomly widened
+face boxes, as DeepfakeBench has it, so that its weights load. Its loss is the same; what its data does otherwise is said in
+the recipe.
+
+Input 256×256. 20.8 M parameters, 6.0 G multiply-adds per image at that size.
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from training.config.schema import Config
+from training.detectors.base import ClassificationDetector, DetectorCard
+from training.detectors.registry import register_detector
+from training.networks.conversion.xception_keys import UNUSED_KEYS, head_keys
+from training.networks.weights import State
+from training.networks.xception_stages import Head, build_xception, final_map
+
+
+class FwaConfig(Config):
+    """FWA's own keys: none; its training data by default."""
+
+    dataset_type: str | None = "fwa"
+
+
+@register_detector(FwaConfig)
+class FwaDetector(ClassificationDetector):
+    """Xception → class."""
+
+    card = DetectorCard(
+        title="FWA",
+        kind="naive",
+        paper="Exposing DeepFake Videos By Detecting Face Warping Artifacts",
+        year=2019,
+        url="https://arxiv.org/abs/1811.00656",
+        parity="DeepfakeBench: outputs, loss and gradient norm",
+    )
+    unused_keys = UNUSED_KEYS
+
+    def __init__(self, config: FwaConfig, data_info: Any = None, pretrained: bool = True):
+        super().__init__(config, data_info, pretrained)
+        self.backbone = build_xception(config, pretrained)
+        self.head = Head(config)
+
+    def features(self, image: Tensor) -> Tensor:
+        return final_map(self.backbone, image)  # (B, 2048, H/32, W/32)
+
+    def classifier(self, feat: Tensor) -> Tensor:
+        return self.head(feat.mean((2, 3)))
+
+    def convert_keys(self, state: State) -> State:
+        return head_keys(state)

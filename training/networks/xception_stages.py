@@ -1,0 +1,89 @@
+"""Xception (Chollet, CVPR 2017) from timm, cut into the stages between which detectors insert their parts.
+
+Every function takes timm's `legacy_xception`, whose parameter names are those of the published ImageNet weights and, inside
+`backbone.`, of DeepfakeBench. The stem has no padding: 256 pixels become maps of 127, 125, 63, 32, 16 and 8.
+"""
+
+import timm
+from torch import Tensor, nn
+
+from training.config.schema import Config
+from training.errors import ConfigError
+from training.networks.conversion.xception_keys import imagenet_keys
+from training.networks.pretrained import load_pretrained
+
+FEATURES = 2048
+MIDDLE = 728
+_NAME = "legacy_xception"
+# The classifier of ImageNet weights, under timm's and the original's name.
+_IMAGENET_HEAD = r"^(fc|last_linear)\."
+
+
+def build_xception(config: Config, pretrained: bool) -> nn.Module:
+    """Return Xception without its classifier, with the weights of `config.pretrained` where asked.
+
+    Raises:
+        ConfigError: another variant is asked for. WeightsError: the weights cannot be had; says which file to put where.
+    """
+    asked = config.backbone_config
+    if (asked.inc, asked.num_classes) != (3, 2) or asked.mode not in (None, "original"):
+        raise ConfigError(
+            f"backbone_config: {config.model_name} takes mode `original`, inc 3 and num_classes 2, not mode `{asked.mode}`, "
+            f"inc {asked.inc} and num_classes {asked.num_classes}"
+        )
+    net = timm.create_model(_NAME, pretrained=False, num_classes=0)
+    if pretrained:
+        load_pretrained(net, config.pretrained, _NAME, ignore=(_IMAGENET_HEAD,), convert=imagenet_keys)
+    return net
+
+
+class Head(nn.Linear):
+    """The classifier of pooled features `(B, 2048)` into real and fake, behind the configured dropout."""
+
+    def __init__(self, config: Config):
+        super().__init__(FEATURES, 2)
+        self.dropout = nn.Dropout(config.backbone_config.dropout)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Return logits `(B, 2)`."""
+        return super().forward(self.dropout(pooled))
+
+
+def stem_first(net: nn.Module, image: Tensor) -> Tensor:
+    """Return `(B, 32, ~H/2, ~W/2)`."""
+    return net.act1(net.bn1(net.conv1(image)))
+
+
+def stem_second(net: nn.Module, x: Tensor) -> Tensor:
+    """Return `(B, 64, ~H/2, ~W/2)`."""
+    return net.act2(net.bn2(net.conv2(x)))
+
+
+def blocks(net: nn.Module, x: Tensor, first: int, last: int) -> Tensor:
+    """Return what blocks `first` to `last` (1 to 12, inclusive) make of a map.
+
+    1 to 3 are the entry flow, which ends at stride 16 with 728 channels; 12 goes to stride 32 with 1024.
+    """
+    for number in range(first, last + 1):
+        x = net.get_submodule(f"block{number}")(x)
+    return x
+
+
+def exit_flow(net: nn.Module, x: Tensor) -> Tensor:
+    """Return `(B, 2048, h, w)` before the last activation."""
+    x = net.act3(net.bn3(net.conv3(x)))
+    return net.bn4(net.conv4(x))
+
+
+def final_map(net: nn.Module, image: Tensor) -> Tensor:
+    """Return the last map `(B, 2048, H/32, W/32)`, activated, of normalised images."""
+    x = stem_second(net, stem_first(net, image))
+    return exit_flow(net, blocks(net, x, 1, 12)).relu()
+
+
+def middle_size(resolution: int) -> int:
+    """Return the side of the maps between block 3 and block 12 for square images of that side."""
+    side = (resolution - 3) // 2 + 1 - 2
+    for _ in range(3):
+        side = (side - 1) // 2 + 1
+    return side
