@@ -30,8 +30,11 @@ def test_the_filters_are_those_of_the_spatial_rich_model():
     small, large, horizontal = srm_filters().numpy()
     np.testing.assert_allclose(4 * small[1:4, 1:4], [[-1, 2, -1], [2, -4, 2], [-1, 2, -1]])
     assert np.abs(small).sum() == pytest.approx(4)
-    rows = [[-1, 2, -2, 2, -1], [2, -6, 8, -6, 2], [-2, 8, -12, 8, -2], [2, -6, 8, -6, 2], [-1, 2, -2, 2, -1]]
-    np.testing.assert_allclose(12 * large, rows, atol=1e-6)
+    np.testing.assert_allclose(12 * large[2], [-2, 8, -12, 8, -2], atol=1e-6)
+    np.testing.assert_allclose(12 * large[0], [-1, 2, -2, 2, -1], atol=1e-6)
+    np.testing.assert_allclose(12 * large[1, :3], [2, -6, 8], atol=1e-6)
+    for picture in (large, large.T):
+        np.testing.assert_allclose(picture, picture[::-1])
     np.testing.assert_allclose(2 * horizontal[2], [0, 1, -2, 1, 0])
     assert not horizontal[[0, 1, 3, 4]].any()
 
