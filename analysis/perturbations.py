@@ -77,7 +77,9 @@ def _jpeg(frames: Frames, quality: float, _: np.random.Generator) -> Frames:
 
     def code(frame: NDArray) -> NDArray:
         _, data = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
-        return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        assert decoded is not None, "what OpenCV has just coded, it decodes"
+        return decoded[..., ::-1]
 
     return _each(frames, code)
 
@@ -86,7 +88,7 @@ def _h264(frames: Frames, crf: float, _: np.random.Generator) -> Frames:
     """Code the frames as one stream with x264 (preset medium, 25 frames/s, 4:2:0) and decode them again."""
     import av
 
-    count, height, width, _ = frames.shape
+    count, height, width = frames.shape[:3]
     # 4:2:0 needs even sides; the added line repeats the last one and is cut off again.
     padded = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     buffer = io.BytesIO()
@@ -99,11 +101,11 @@ def _h264(frames: Frames, crf: float, _: np.random.Generator) -> Frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
         container.mux(stream.encode(None))
     buffer.seek(0)
-    with av.open(buffer) as container:
-        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    with av.open(buffer, "r") as source:
+        decoded = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
     if len(decoded) != count:
         raise RuntimeError(f"{count} frames were coded and {len(decoded)} came back")
-    return np.stack(decoded)[:, :height, :width]
+    return np.stack(decoded).astype(np.uint8, copy=False)[:, :height, :width]
 
 
 def _gaussian_noise(frames: Frames, sigma: float, rng: np.random.Generator) -> Frames:

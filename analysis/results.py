@@ -63,8 +63,10 @@ def read_predictions(path: Path) -> Predictions:
                     columns[name].append(value)
     except FileNotFoundError as error:
         raise DataError(f"no such file: {path}; run training/test.py on this run first") from error
-    integers = (np.array(columns[name], np.int64) for name in ("frame", "label", "method"))
-    return Predictions(np.array(columns["video"], np.str_), *integers, np.array(columns["prob"], np.float64))
+    frames, labels, methods = (np.array(columns[name], np.int64) for name in ("frame", "label", "method"))
+    return Predictions(
+        np.array(columns["video"], np.str_), frames, labels, methods, np.array(columns["prob"], np.float64)
+    )
 
 
 class Run:

@@ -27,9 +27,11 @@ def fake_logit(prediction: dict[str, Tensor]) -> Tensor:
     return torch.logit(prediction["prob"].clamp(1e-6, 1 - 1e-6))
 
 
-def _spread(heat: Tensor, size: tuple[int, int]) -> NDArray[np.float64]:
+def _spread(heat: Tensor, size: tuple[int, ...]) -> NDArray[np.float64]:
     """Enlarge maps `(B, h, w)` to `size`, each scaled so that its largest value is 1."""
-    heat = F.interpolate(heat[:, None].float(), size=size, mode="bilinear", align_corners=False)[:, 0].clamp_min(0)
+    heat = F.interpolate(heat[:, None].float(), size=list(size), mode="bilinear", align_corners=False)[:, 0].clamp_min(
+        0
+    )
     peak = heat.flatten(1).amax(dim=1).clamp_min(1e-12)
     return (heat / peak[:, None, None]).double().cpu().numpy()
 
@@ -37,7 +39,7 @@ def _spread(heat: Tensor, size: tuple[int, int]) -> NDArray[np.float64]:
 @contextmanager
 def _gradients_through_frozen_parts(detector: nn.Module) -> Iterator[None]:
     """Let gradients through towers that cut them off because they do not train."""
-    held = [module for module in detector.modules() if getattr(module, "frozen", False) is True]
+    held: list[Any] = [module for module in detector.modules() if getattr(module, "frozen", False) is True]
     for module in held:
         module.frozen = False
     try:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ REAL, FAKE, NEUTRAL = PALETTE[0], PALETTE[1], "#767676"
 DASHES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
-RC = {
+RC: dict[Any, Any] = {
     "font.size": 9,
     "font.family": ["DejaVu Sans"],
     "axes.titlesize": 10,

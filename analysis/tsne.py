@@ -68,13 +68,12 @@ def draw_points(axes: Axes, points: NDArray, names: NDArray, title: str) -> None
     size = float(np.clip(8000 / len(points), 7, 32))
     rest = ~np.isin(names, shown)
     if rest.any():
-        axes.scatter(
-            *points[rest].T, s=0.6 * size, color="#BBBBBB", linewidths=0, label=f"{len(kinds) - len(shown)} others"
-        )
+        others = f"{len(kinds) - len(shown)} others"
+        axes.scatter(points[rest, 0], points[rest, 1], s=0.6 * size, color="#BBBBBB", linewidths=0, label=others)
     for number, name in enumerate(shown):
         own = names == name
-        look = {"color": style.PALETTE[number % len(style.PALETTE)], "marker": style.marker(number)}
-        axes.scatter(*points[own].T, s=size, alpha=0.65, linewidths=0, label=str(name), **look)
+        look: dict[str, Any] = {"color": style.PALETTE[number % len(style.PALETTE)], "marker": style.marker(number)}
+        axes.scatter(points[own, 0], points[own, 1], s=size, alpha=0.65, linewidths=0, label=str(name), **look)
     axes.set(title=title, xticks=[], yticks=[])
     axes.grid(False)
     axes.legend(

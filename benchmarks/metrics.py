@@ -1,5 +1,7 @@
 """Figures with bootstrap intervals: ours against a loop over scikit-learn's weighted metrics."""
 
+from functools import partial
+
 import numpy as np
 
 from benchmarks import median_seconds, row
@@ -67,8 +69,8 @@ def run(quick: bool = False) -> list[dict]:
             row(
                 f"evaluate, {videos * frames} frames, {resamples} resamples",
                 "s",
-                median_seconds(lambda data=data, n=resamples: evaluate(*data, bootstrap=n), 3),
-                median_seconds(lambda data=data, n=resamples: _reference(*data, n), 1 if resamples > 50 else 3, 0),
+                median_seconds(partial(evaluate, *data, bootstrap=resamples), 3),
+                median_seconds(partial(_reference, *data, resamples), 1 if resamples > 50 else 3, 0),
                 f"max |Δ| {_largest_difference(ours, reference):.1e}",
             )
         )
