@@ -131,7 +131,7 @@ def test_killed_and_started_again(tmp_path):
         [*command, "--workers", "1"], stdout=subprocess.DEVNULL, start_new_session=True, cwd=ROOT
     )
     manifest = tmp_path / "out/Drawn/manifest.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while not (manifest.exists() and manifest.read_bytes().count(b"\n") >= 2) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
