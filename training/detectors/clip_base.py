@@ -55,6 +55,10 @@ class ClipDetector(Detector):
         super().__init__(config, data_info, pretrained)
         self.tower = build_clip_tower(config, pretrained)
 
+    def merge(self) -> None:
+        """Fold low-rank updates into the tower's matrices, for export."""
+        self.tower.merge()
+
     #: names of the classifier's tensors in published checkpoints -> ours
     head_names: dict[str, str] = {}
 

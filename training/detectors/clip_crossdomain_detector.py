@@ -20,15 +20,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from training.config.schema import NonNegative, Section
 from training.dataset.info import DataInfo
 from training.detectors.base import Batch, Clock, DetectorCard, Losses, Prediction
 from training.detectors.clip_base import ClipSphereConfig, SphereDetector, SphereLosses
 from training.detectors.registry import register_detector
+from training.loss.boundary import boundary_loss, boundary_target
 from training.loss.frequency_consistency import frequency_consistency
 from training.loss.masked import known_cross_entropy
 from training.modules.boundary_mining import BoundaryConfig, BoundaryMining, weighted_pool
@@ -63,6 +63,12 @@ class CrossDomainConfig(ClipSphereConfig):
     fusion: FusionConfig = Field(default_factory=FusionConfig)
     losses: CrossDomainLosses = Field(default_factory=CrossDomainLosses)
 
+    @model_validator(mode="after")
+    def _boundary_loss_needs_masks(self) -> CrossDomainConfig:
+        if self.boundary.enabled and self.losses.boundary and not self.with_mask:
+            raise ValueError("losses.boundary compares W with forgery masks: set with_mask to true, or the weight to 0")
+        return self
+
 
 @register_detector(CrossDomainConfig)
 class ClipCrossDomain(SphereDetector):
@@ -74,6 +80,7 @@ class ClipCrossDomain(SphereDetector):
         "",
     )  # fmt: skip
     training_only = (r"^identity\.", r"^domain\.")
+    unused_keys = training_only  # where the training identities are not at hand, prediction needs none of it
     head_names = {"model.linear.weight": "head.weight", "model.linear.bias": "head.bias"}
 
     def __init__(self, config: CrossDomainConfig, data_info: DataInfo | None = None, pretrained: bool = True):
@@ -88,6 +95,16 @@ class ClipCrossDomain(SphereDetector):
             self.identity = Discriminator(width, len(info.identities), config.identity.hidden)
         if config.domain.enabled and config.domain.weight and len(info.domains) > 1:
             self.domain = Discriminator(width, len(info.domains), config.domain.hidden)
+        self._freeze_unreached()
+
+    def _freeze_unreached(self) -> None:
+        """Freeze a part that is computed to be looked at, but that no loss of this configuration reaches."""
+        embedded = self.pools_frequency or (self.freq is not None and self.config.losses.consistency > 0)
+        if self.freq is not None and not (embedded or self.freq.blocks):
+            self.freq.requires_grad_(False)
+        mined = self.pools_patches or embedded or self.config.losses.boundary > 0
+        if self.boundary is not None and not mined:
+            self.boundary.requires_grad_(False)
 
     @property
     def pools_patches(self) -> bool:
@@ -137,6 +154,9 @@ class ClipCrossDomain(SphereDetector):
             counts["identity"] = (self._person(batch) >= 0).sum()
         if self.domain is not None:
             counts["domain"] = (batch["domain"] >= 0).sum()
+        if self.boundary is not None and self.config.losses.boundary:
+            band, known = boundary_target(batch["mask"], batch["label"], self.tower.grid(batch["image"]))
+            counts |= {"boundary_on": (band * known).sum(), "boundary_off": ((1 - band) * known).sum()}
         return counts
 
     def _person(self, batch: Batch) -> Tensor:
@@ -149,7 +169,9 @@ class ClipCrossDomain(SphereDetector):
             losses["consistency"] = self._consistency(batch, prediction)
             overall = overall + weights.consistency * losses["consistency"]
         if self.boundary is not None and weights.boundary:
-            losses["boundary"] = boundary_loss(prediction["boundary"], batch["mask"])
+            band, known = boundary_target(batch["mask"], batch["label"], self.tower.grid(batch["image"]))
+            on, off = counts.get("boundary_on"), counts.get("boundary_off")
+            losses["boundary"] = boundary_loss(prediction["boundary"], band, known, on, off)
             overall = overall + weights.boundary * losses["boundary"]
         if self.identity is not None:
             logits = self.identity(prediction["token"])
@@ -167,19 +189,3 @@ class ClipCrossDomain(SphereDetector):
         view = degraded_view(self.pixels(batch))
         tokens, _ = self.freq(view, self.tower.grid(view))
         return frequency_consistency(prediction["freq"], weighted_pool(tokens, prediction.get("boundary")))
-
-
-def boundary_band(mask: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Return which cells of the grid the boundary of a mask `(B, 1, H, W)` crosses, `(B, 1, h, w)` of zeros and ones."""
-    mask = mask.float()
-    inner = -F.max_pool2d(-mask, 3, stride=1, padding=1)
-    outer = F.max_pool2d(mask, 3, stride=1, padding=1)
-    return F.adaptive_max_pool2d(outer - inner, grid)
-
-
-def boundary_loss(weights: Tensor, mask: Tensor) -> Tensor:
-    """Return the balanced binary cross-entropy of W against the boundary band: both classes of cells weigh the same."""
-    target = boundary_band(mask, weights.shape[-2:])
-    each = F.binary_cross_entropy(weights.float().clamp(1e-6, 1 - 1e-6), target, reduction="none")
-    on, off = target, 1 - target
-    return ((each * on).sum() / on.sum().clamp_min(1) + (each * off).sum() / off.sum().clamp_min(1)) / 2

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.modules.full_precision import full_precision
+
 
 def arc_margin(cosine: Tensor, label: Tensor, margin: float) -> Tensor:
     """Return cosines `(B, C)` in which the label's angle θ has become θ + margin.
@@ -35,6 +37,7 @@ class ArcMargin(nn.Module):
         nn.init.xavier_uniform_(self.weight)
         self.scale, self.margin = scale, margin
 
+    @full_precision
     def forward(self, feat: Tensor, label: Tensor | None = None) -> Tensor:
         """Return logits `(B, C)`: s·cos θ, with the margin on the label's class where one is given (training)."""
         cosine = F.linear(F.normalize(feat.float(), dim=1), F.normalize(self.weight.float(), dim=1))

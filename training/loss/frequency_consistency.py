@@ -3,7 +3,10 @@
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.modules.full_precision import full_precision
 
+
+@full_precision
 def frequency_consistency(embedding: Tensor, other: Tensor) -> Tensor:
     """Return the mean of 1 − cosine similarity between the rows of two `(B, D)` matrices.
 

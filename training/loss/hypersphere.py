@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor
 
+from training.modules.full_precision import full_precision
 
+
+@full_precision
 def alignment(feat: Tensor, label: Tensor, alpha: float = 2.0) -> Tensor:
     """Return the mean of ‖x − y‖^α over all ordered pairs of different samples of one class (their eq. 4).
 
@@ -21,6 +24,7 @@ def alignment(feat: Tensor, label: Tensor, alpha: float = 2.0) -> Tensor:
     return (squared ** (alpha / 2) * same).sum() / pairs.clamp_min(1)
 
 
+@full_precision
 def uniformity(feat: Tensor, t: float = 2.0) -> Tensor:
     """Return log of the mean of exp(−t‖x − y‖²) over all pairs of different samples (their eq. 5).
 

@@ -4,7 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.modules.full_precision import full_precision
 
+
+@full_precision
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """Return the points at share t of the great-circle arcs from a to b (Shoemake 1985).
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from training.config.schema import Positive, Section
 from training.modules.freq_adapter import squash
+from training.modules.full_precision import full_precision
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -93,6 +94,7 @@ class BoundaryMining(nn.Module):
         self.register_buffer("srm", srm_kernels()[:, None], persistent=False)
         self.register_buffer("luma", torch.tensor(_LUMA).view(1, 3, 1, 1), persistent=False)
         c = config.channels
+        answer = nn.Conv2d(c, 1, 1)
         self.net = nn.Sequential(
             nn.Conv2d(8, c, 3, padding=1),
             nn.GELU(),
@@ -101,13 +103,14 @@ class BoundaryMining(nn.Module):
             nn.GELU(),
             nn.Conv2d(c, c, 3, padding=2, dilation=2),
             nn.GELU(),
-            nn.Conv2d(c, 1, 1),
+            answer,
         )
         # Before anything is learnt, W already follows the residual: the network starts silent beside this prior.
-        nn.init.zeros_(self.net[-1].weight)
-        nn.init.constant_(self.net[-1].bias, -1.0)  # most cells hold no seam
+        nn.init.zeros_(answer.weight)
+        nn.init.constant_(answer.bias, -1.0)  # type: ignore[arg-type]  # most cells hold no seam
         self.prior = nn.Parameter(torch.tensor(1.0))
 
+    @full_precision
     def evidence(self, image: Tensor) -> Tensor:
         """Return the fixed filters' answers `(B, 8, H, W)`: Gaussian residual of R, G, B; its amount; three SRM; edges."""
         image = image.float()

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.modules.full_precision import full_precision
+
 # Luminance table of the JPEG standard (ITU-T T.81, annex K.1).
 _LUMINANCE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
@@ -30,6 +32,7 @@ def dct_matrix(size: int = 8) -> Tensor:
 
 
 @torch.no_grad()
+@full_precision
 def quantise_blocks(image: Tensor, quality: Tensor) -> Tensor:
     """Return images `(B, 3, H, W)` in [0, 1] after 8×8 DCT quantisation at JPEG qualities `(B,)` in 1 … 100.
 
@@ -50,6 +53,7 @@ def quantise_blocks(image: Tensor, quality: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+@full_precision
 def blur(image: Tensor, sigma: float) -> Tensor:
     """Return images `(B, 3, H, W)` after a Gaussian blur of sigma pixels."""
     reach = max(1, round(3 * sigma))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.config.schema import Section
+from training.modules.full_precision import full_precision
 from training.modules.wavelet import Wavelet2d
 
 
@@ -54,12 +55,11 @@ class SoftHighPass(nn.Module):
         radius = torch.sqrt(vertical**2 + horizontal**2)
         return torch.sigmoid((radius - self.cutoff) / self.log_width.exp())
 
+    @full_precision  # cuFFT has no bfloat16, and half precision only for powers of two
     def forward(self, x: Tensor) -> Tensor:
         """Return the high frequencies of `(B, C, H, W)`, same shape, float32."""
-        # cuFFT has no bfloat16, and half precision only for powers of two.
-        with torch.autocast(x.device.type, enabled=False):
-            spectrum = torch.fft.rfft2(x.float()) * self.transfer(*x.shape[-2:])
-            return torch.fft.irfft2(spectrum, s=x.shape[-2:])
+        spectrum = torch.fft.rfft2(x.float()) * self.transfer(*x.shape[-2:])
+        return torch.fft.irfft2(spectrum, s=x.shape[-2:])
 
 
 class GridEncoder(nn.Module):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.errors import ConfigError
+from training.modules.full_precision import full_precision
 
 Details = tuple[Tensor, Tensor, Tensor]
 
@@ -21,6 +22,11 @@ class Wavelet2d(nn.Module):
     Raises:
         ConfigError: PyWavelets has no discrete wavelet of that name.
     """
+
+    dec_lo: Tensor
+    dec_hi: Tensor
+    rec_lo: Tensor
+    rec_hi: Tensor
 
     def __init__(self, name: str = "db2"):
         super().__init__()
@@ -37,6 +43,7 @@ class Wavelet2d(nn.Module):
             taps = taps.flip(0) if key.startswith("dec") else taps
             self.register_buffer(key, taps, persistent=False)
 
+    @full_precision
     def forward(self, x: Tensor, levels: int = 1) -> tuple[Tensor, list[Details]]:
         """Return the approximation and per level, coarsest first, the (horizontal, vertical, diagonal) details."""
         details: list[Details] = []
@@ -47,6 +54,7 @@ class Wavelet2d(nn.Module):
             details.append((horizontal, vertical, diagonal))
         return x, details[::-1]
 
+    @full_precision
     def inverse(self, approximation: Tensor, details: list[Details], size: tuple[int, int]) -> Tensor:
         """Return the image `(B, C, *size)` whose transform is given."""
         x = approximation

@@ -17,24 +17,17 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from training.config.loader import CONFIG_DIR
-from training.config.schema import Config, Positive, Section, Triple
+from training.config.schema import Config, Triple
 from training.errors import ConfigError, WeightsError
 from training.io import read_json
 from training.networks.conversion.clip_keys import tower_state
+from training.networks.low_rank import LoraConfig, add_low_rank, merge_low_rank
 from training.networks.weights import PRETRAINED_DIR, assign_state, find_weights, read_state
 
 log = logging.getLogger("clipdeepfake")
 BACKBONES = CONFIG_DIR / "backbone"
 Tuning = Literal["none", "layernorm", "bias", "lora", "full"]
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-
-
-class LoraConfig(Section):
-    """Low-rank adaptation (Hu et al., ICLR 2022) of every attention and MLP matrix of the tower."""
-
-    rank: int = Field(8, ge=1)
-    alpha: Positive = 16.0
-    dropout: float = Field(0.0, ge=0, lt=1)
 
 
 class ClipConfig(Config):
@@ -68,7 +61,7 @@ class ClipTower(nn.Module):
         self.patch: int = self.visual.patch_size[0]
         self.depth = len(self.visual.transformer.resblocks)
         self.grad_checkpointing = grad_checkpointing
-        self.frozen = False
+        self.frozen = self.adapted = False
 
     def train(self, mode: bool = True) -> ClipTower:
         """Switch modes; a frozen tower stays in evaluation."""
@@ -128,22 +121,18 @@ class ClipTower(nn.Module):
             for name, parameter in self.named_parameters():
                 parameter.requires_grad_(name.endswith("bias"))
         elif tuning == "lora":
-            self._add_lora(lora or LoraConfig())
+            add_low_rank(self.visual, lora or LoraConfig())
+            self.adapted = True
+        trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        total = sum(p.numel() for p in self.parameters())
+        log.info("CLIP tower, tuning %s: %s of %s parameters train (%.3g %%)", tuning, f"{trainable:,}", f"{total:,}",
+                 100 * trainable / total)  # fmt: skip
 
-    def _add_lora(self, settings: LoraConfig) -> None:
-        from peft import LoraConfig as PeftConfig
-        from peft import inject_adapter_in_model
-
-        config = PeftConfig(
-            r=settings.rank,
-            lora_alpha=settings.alpha,
-            lora_dropout=settings.dropout,
-            # `attn` is the fused attention module: query, key and value in one matrix, and its output.
-            target_modules=["attn", "c_fc", "c_proj"],
-        )
-        inject_adapter_in_model(config, self.visual)
-        for name, parameter in self.named_parameters():
-            parameter.requires_grad_("lora_" in name)
+    def merge(self) -> None:
+        """Fold low-rank updates into the matrices (for export); nothing happens to a tower without them."""
+        if self.adapted:
+            merge_low_rank(self.visual)
+            self.adapted = False
 
 
 def build_clip_tower(config: ClipConfig, pretrained: bool = True) -> ClipTower:
