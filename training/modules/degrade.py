@@ -44,7 +44,7 @@ def quantise_blocks(image: Tensor, quality: Tensor) -> Tensor:
     matrix = dct_matrix().to(image.device)
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
     table = torch.tensor(_LUMINANCE, device=image.device, dtype=torch.float32)
-    steps = (table * scale[:, None, None]).clamp_min(1)[:, None, None, None]  # (B, 1, 1, 1, 8, 8)
+    steps = torch.floor(table * scale[:, None, None] + 0.5).clamp_min(1)[:, None, None, None]  # (B, 1, 1, 1, 8, 8)
     blocks = padded.unflatten(2, (-1, 8)).unflatten(4, (-1, 8)).transpose(3, 4)  # (B, 3, rows, columns, 8, 8)
     coefficients = matrix @ blocks @ matrix.T
     blocks = matrix.T @ (torch.round(coefficients / steps) * steps) @ matrix

@@ -193,7 +193,9 @@ def test_quantisation_is_exact_at_its_limits_and_like_jpeg_between():
     assert (nearly - x).abs().max() < 3 / 255
     ours = quantise_blocks(x, torch.tensor([40.0]))[0, 0].numpy() * 255
     theirs = cv2.imdecode(cv2.imencode(".jpg", gray, [cv2.IMWRITE_JPEG_QUALITY, 40])[1], cv2.IMREAD_GRAYSCALE)
-    assert np.abs(ours - theirs).mean() < 0.35 * np.abs(theirs.astype(float) - gray).mean()
+    # What is left is the rounding of pixels to integers, 0.25 on average; the compression itself moves them by 3.
+    assert np.abs(ours - theirs).mean() < 0.4
+    assert np.abs(theirs.astype(float) - gray).mean() > 2
 
 
 def test_blur_equals_opencv():
