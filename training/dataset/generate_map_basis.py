@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Read masks, fit, write."""
+    args = parser().parse_args()
     import json
 
     import numpy as np
@@ -40,7 +41,6 @@ def main() -> None:
     from training.io import atomic_path
     from training.networks.manipulation_map import fit_appearance
 
-    args = parser().parse_args()
     if args.masks < 2:
         raise ConfigError(f"--masks {args.masks}: a mean and its components need at least 2 masks per manipulation")
     overrides = [f"train_dataset={json.dumps(args.train_dataset)}"] if args.train_dataset else []

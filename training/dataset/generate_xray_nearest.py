@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Read landmarks, search, write."""
+    args = parser().parse_args()
     import json
     import logging
     import time
@@ -40,7 +41,6 @@ def main() -> None:
     from training.dataset.storage import open_storage
     from training.errors import ConfigError, DataError
 
-    args = parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     overrides = [f"train_dataset={json.dumps(args.train_dataset)}"] if args.train_dataset else []
     if args.num_neighbors is not None:

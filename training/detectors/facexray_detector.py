@@ -16,7 +16,7 @@ Input 256×256. 84.2 M parameters, 29.2 G multiply-adds per image at that size.
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -44,12 +44,6 @@ class FaceXrayConfig(Config):
     dataset_type: str | None = "facexray"
     loss_func: XrayLosses = Field(default_factory=XrayLosses)
     xray_weight: NonNegative = Field(100.0, description="λ, the weight of the X-ray's loss")
-
-    @field_validator("backbone_name", mode="before")
-    @classmethod
-    def _public_file_names_another(cls, value: Any) -> Any:
-        # DeepfakeBench's file says this and means HRNet-W48.
-        return "hrnet_w48" if value in (None, "efficientnetb4") else value
 
 
 @register_detector(FaceXrayConfig)

@@ -8,13 +8,14 @@ Dang et al., "On the Detection of Digital Face Manipulation", CVPR 2020. A map M
     weak:  |M| for real faces, |max M − 0.75| for fake ones, where masks are not known
     none:  L_map is left out
 
-With `supervision: full`, a fake whose mask is empty or missing is supervised weakly. The map is regressed (`maptype: reg`), or
+Under full supervision a fake whose mask is empty is supervised weakly. The map is regressed (`maptype: reg`), or
 combined from the mean and principal components of training masks (`mam`, training/dataset/generate_map_basis.py).
 
 What differs from the paper: masks are those of the data sets instead of thresholded differences of fake and source; the
 appearance model's map is used as it is, as in the authors' code, where the paper puts a sigmoid over every map. What
 DeepfakeBench does otherwise: nothing in prediction; its training fails when masks are given, and without them is
-cross-entropy alone (`supervision: none`). Its map types `tmp` and `pca_tmp` mix ten fixed pictures; `mam` fits its own.
+cross-entropy alone (`with_mask: false`, as its file says). Its map types `tmp` and `pca_tmp` mix ten fixed pictures; `mam`
+fits its own.
 
 Input 256×256 (map 16×16). 20.8 M parameters, 6.0 G multiply-adds per image at that size.
 """
@@ -62,13 +63,22 @@ class FfdConfig(Config):
     map_components: int = Field(10, ge=1, description="for mam: principal components")
     loss_func: FfdLosses = Field(default_factory=FfdLosses)
     map_weight: NonNegative = Field(1.0, description="λ, the weight of the map's loss")
-    supervision: Literal["full", "weak", "none"] = Field("full", description="of the map: masks, labels, or nothing")
+    supervision: Literal["full", "weak", "none"] | None = Field(
+        None, description="of the map: masks, labels, or nothing; null: masks with with_mask, else nothing"
+    )
 
     @model_validator(mode="after")
     def _masks_are_read(self) -> "FfdConfig":
-        if self.supervision == "full" and self.maptype != "none" and not self.with_mask:
+        if self.supervision == "full" and not self.with_mask:
             raise ValueError("supervision full needs with_mask: true; without masks set supervision to weak or none")
         return self
+
+    @property
+    def asked_of_map(self) -> str:
+        """What supervises the map: `full`, `weak` or `none`."""
+        if self.maptype == "none":
+            return "none"
+        return self.supervision or ("full" if self.with_mask else "none")
 
 
 @register_detector(FfdConfig)
@@ -120,7 +130,7 @@ class FfdDetector(Detector):
 
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
         cls = F.cross_entropy(prediction["cls"].float(), batch["label"])
-        if self.map is None or self.config.supervision == "none":
+        if self.config.asked_of_map == "none":
             return {"overall": cls, "cls": cls}
         attention = self._map_loss(batch, prediction["mask"]).mean()
         return {"overall": cls + self.config.map_weight * attention, "cls": cls, "mask": attention}
@@ -129,7 +139,7 @@ class FfdDetector(Detector):
         """Return `(B,)`: the distance to the mask where one is known, else what the label alone asks."""
         label = batch["label"]
         weak = weak_map_loss(attention, label)
-        if self.config.supervision == "weak":
+        if self.config.asked_of_map == "weak":
             return weak
         known = (label == 0) | batch["mask"].bool().flatten(1).any(dim=1)
         return torch.where(known, supervised_map_loss(attention, batch["mask"]), weak)

@@ -63,6 +63,14 @@ def test_without_supervision_only_the_class_counts():
     assert set(losses) == {"overall", "cls"}
 
 
+def test_masks_are_used_where_they_are_read():
+    cls = detector_class("ffd").Config
+    assert cls(model_name="ffd").asked_of_map == "full"
+    assert cls(model_name="ffd", with_mask=False).asked_of_map == "none"  # the field's file
+    assert cls(model_name="ffd", with_mask=False, supervision="weak").asked_of_map == "weak"
+    assert cls(model_name="ffd", maptype="none").asked_of_map == "none"
+
+
 @pytest.mark.parametrize("supervision", ["full", "weak", "none"])
 def test_gradients_reach_everything(supervision):
     check_gradients(build("ffd", supervision=supervision), face_batch(6, 64))
@@ -130,6 +138,6 @@ def test_mistakes_are_said(reference, tmp_path):
     with pytest.raises(WeightsError, match=r"none\.npz cannot be read"):
         AppearanceMap(728, 4, 2).load_appearance(tmp_path / "none.npz")
     with pytest.raises(ValueError, match="with_mask"):
-        cls.Config(model_name="ffd", with_mask=False)
+        cls.Config(model_name="ffd", supervision="full", with_mask=False)
     with pytest.raises(WeightsError, match="missing, first `map"):
         reference.load_weights({k: v for k, v in reference.state_dict().items() if not k.startswith("map")})
