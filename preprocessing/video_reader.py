@@ -99,14 +99,17 @@ class VideoReader:
         `damage` holds the decoder's complaint afterwards if some could not be.
         """
         import av
+        from av.video.reformatter import VideoReformatter
 
         wanted = sorted({number for number in numbers if 0 <= number < self.frame_count})
         decode = self._decode_all if self._packets.times is None else self._decode_wanted
         delivered = 0
+        # One converter for all: setting one up costs as much as converting a small frame.
+        converter = VideoReformatter()
         try:
             for number, frame in decode(wanted):
                 delivered += 1
-                yield number, _upright(frame)
+                yield number, _upright(frame, converter)
         except av.FFmpegError as error:
             self.damage = f"the decoder stopped: {error.strerror}"
         if delivered < len(wanted) and self.damage is None:
@@ -217,8 +220,8 @@ def _needed_packets(pts: list[int], keys: list[int], wanted: set[int]) -> set[in
     return needed
 
 
-def _upright(frame: Any) -> NDArray[np.uint8]:
+def _upright(frame: Any, converter: Any) -> NDArray[np.uint8]:
     """Convert a decoded frame to RGB, turned as its display matrix asks (phones film sideways)."""
-    image = frame.to_ndarray(format="rgb24")
+    image = converter.reformat(frame, format="rgb24").to_ndarray()
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

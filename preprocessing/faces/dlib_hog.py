@@ -86,7 +86,7 @@ class DlibHog:
         places = [(hit, _FINE_MARGIN) for hit in found] or [(box, _TILE_MARGIN)]
         for other in (level - 1, level + 1):
             if other >= 0:
-                found = found + [hit for place, margin in places for hit in self._tile(image, place, other, margin)]
+                found = found + [hit for place, margin in places for hit in self._cut(image, place, other, margin)[0]]
         kept: list[Box] = []
         for hit in sorted(found, key=lambda hit: -hit.score):
             if all(overlap(hit, other) < 0.3 for other in kept):
