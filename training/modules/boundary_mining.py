@@ -30,13 +30,12 @@ class BoundaryConfig(Section):
     channels: int = Field(24, ge=4)
 
 
-def gaussian_kernel(sigma: float) -> Tensor:
-    """Return a normalised `(k, k)` Gaussian, k odd, reaching 3σ."""
+def gaussian_line(sigma: float) -> Tensor:
+    """Return a normalised Gaussian `(k,)`, k odd, reaching 3σ; the two-dimensional one is its product with itself."""
     reach = max(1, round(3 * sigma))
     place = torch.arange(-reach, reach + 1, dtype=torch.float32)
     line = torch.exp(-(place**2) / (2 * sigma**2))
-    line = line / line.sum()
-    return line[:, None] * line[None, :]
+    return line / line.sum()
 
 
 def srm_kernels() -> Tensor:
@@ -80,28 +79,23 @@ def canny(gray: Tensor, low: int = 50, high: int = 120) -> Tensor:
 class BoundaryMining(nn.Module):
     """Image in [0, 1] → W `(B, 1, h, w)` in [0, 1]."""
 
-    residual: Tensor
+    blur: Tensor
     srm: Tensor
     luma: Tensor
 
     def __init__(self, config: BoundaryConfig):
         super().__init__()
         self.config = config
-        blur = gaussian_kernel(config.sigma)
-        high_pass = -blur
-        high_pass[blur.shape[0] // 2, blur.shape[1] // 2] += 1  # the image less its blur
-        self.register_buffer("residual", high_pass[None, None], persistent=False)
+        self.register_buffer("blur", gaussian_line(config.sigma), persistent=False)
         self.register_buffer("srm", srm_kernels()[:, None], persistent=False)
         self.register_buffer("luma", torch.tensor(_LUMA).view(1, 3, 1, 1), persistent=False)
         c = config.channels
         answer = nn.Conv2d(c, 1, 1)
         self.net = nn.Sequential(
-            nn.Conv2d(8, c, 3, padding=1),
-            nn.GELU(),
-            nn.Conv2d(c, c, 3, stride=2, padding=1),
-            nn.GroupNorm(1, c),
+            nn.Conv2d(8, c, 3, stride=2, padding=1),
             nn.GELU(),
             nn.Conv2d(c, c, 3, padding=2, dilation=2),
+            nn.GroupNorm(1, c),
             nn.GELU(),
             answer,
         )
@@ -115,9 +109,10 @@ class BoundaryMining(nn.Module):
         """Return the fixed filters' answers `(B, 8, H, W)`: Gaussian residual of R, G, B; its amount; three SRM; edges."""
         image = image.float()
         gray = (image * self.luma).sum(dim=1, keepdim=True)
-        reach = self.residual.shape[-1] // 2
+        reach = len(self.blur) // 2
         flat = F.pad(image, (reach,) * 4, mode="replicate").flatten(0, 1)[:, None]
-        residual = F.conv2d(flat, self.residual).view_as(image)  # (B, 3, H, W)
+        flat = F.conv2d(F.conv2d(flat, self.blur.view(1, 1, 1, -1)), self.blur.view(1, 1, -1, 1))
+        residual = image - flat.view_as(image)  # (B, 3, H, W)
         noise = F.conv2d(F.pad(gray, (2, 2, 2, 2), mode="replicate"), self.srm)  # (B, 3, H, W)
         edges = sobel(gray) if self.config.edge == "sobel" else canny(gray)
         amount = residual.abs().mean(dim=1, keepdim=True)

@@ -71,7 +71,7 @@ class GridEncoder(nn.Module):
             nn.Conv2d(inputs, channels, 3, stride=2, padding=1),
             nn.GroupNorm(4 if channels % 4 == 0 else 1, channels),
             nn.GELU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.Conv2d(channels, channels, 3, stride=2, padding=1),
             nn.GELU(),
         )
 

@@ -204,3 +204,11 @@ def test_blur_equals_opencv():
     x = images(1, 3, 30, 41)
     wanted = cv2.GaussianBlur(x[0].permute(1, 2, 0).numpy(), (9, 9), 1.4, borderType=cv2.BORDER_REPLICATE)
     np.testing.assert_allclose(blur(x, 1.4)[0].permute(1, 2, 0).numpy(), wanted, atol=1e-5)
+
+
+def test_w_begins_as_the_residual_alone():
+    maps = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        maps.append(BoundaryMining(BoundaryConfig())(planted_seam()[0], (8, 8)))
+    assert torch.equal(*maps)
