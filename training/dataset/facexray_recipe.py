@@ -83,7 +83,8 @@ class FaceXray(Recipe):
         near = self.neighbours().rows[face][: self.options.neighbours]
         partner = int(rng.choice(near[near >= 0]))
         background = reader.raw(video, position, landmark=True)
-        foreground = reader.raw(*map(int, self.faces[partner]), landmark=True)
+        other, other_position = map(int, self.faces[partner])
+        foreground = reader.raw(other, other_position, landmark=True)
         mixed, alpha = self.mix(background, foreground, rng)
         real = {"image": background["image"], "mask": np.zeros_like(alpha)}
         fake = {"image": mixed, "mask": alpha}

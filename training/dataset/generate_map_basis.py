@@ -36,7 +36,7 @@ def main() -> None:
 
     from training.config import load_config
     from training.dataset.index import load_index
-    from training.detectors.ffd_detector import map_size
+    from training.detectors.ffd_detector import FfdConfig, map_size
     from training.errors import ConfigError
     from training.io import atomic_path
     from training.networks.manipulation_map import fit_appearance
@@ -45,6 +45,10 @@ def main() -> None:
         raise ConfigError(f"--masks {args.masks}: a mean and its components need at least 2 masks per manipulation")
     overrides = [f"train_dataset={json.dumps(args.train_dataset)}"] if args.train_dataset else []
     config = load_config(args.detector_path, overrides + list(args.set or []))
+    if not isinstance(config, FfdConfig):
+        raise ConfigError(
+            f"{args.detector_path} configures {config.model_name}; the appearance model is FFD's: name its YAML"
+        )
     if not config.train_dataset:
         raise ConfigError("train_dataset is empty; name at least one dataset in the YAML or with --train_dataset")
     masks = read_masks(

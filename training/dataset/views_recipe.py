@@ -70,8 +70,8 @@ def rectangle(
 ) -> tuple[int, int, int, int]:
     """Return (left, top, width, height) of a random rectangle: share of the area, and width over height log-uniform."""
     height, width = image.shape[:2]
-    wanted = rng.uniform(*area) * height * width
-    shape = np.exp(rng.uniform(*np.log(ratio)))
+    wanted = rng.uniform(area[0], area[1]) * height * width
+    shape = np.exp(rng.uniform(np.log(ratio[0]), np.log(ratio[1])))
     w = int(np.clip(round(np.sqrt(wanted * shape)), 1, width))
     h = int(np.clip(round(np.sqrt(wanted / shape)), 1, height))
     return int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1)), w, h
@@ -83,8 +83,8 @@ def mirror(sample: Sample) -> Sample:
     if "mask" in sample:
         done["mask"] = cv2.flip(sample["mask"], 1)
     if "landmark" in sample:
-        points = sample["landmark"] * np.float32([-1, 1]) + np.float32([sample["image"].shape[1] - 1, 0])
-        done["landmark"] = points[MIRROR if len(points) == 81 else MIRROR[:68]]
+        points = sample["landmark"] * [-1, 1] + [sample["image"].shape[1] - 1, 0]
+        done["landmark"] = points[MIRROR[: len(points)]].astype(np.float32)
     return done
 
 
@@ -104,6 +104,6 @@ def crop(sample: Sample, left: int, top: int, width: int, height: int) -> Sample
     if "mask" in sample:
         done["mask"] = cv2.resize(sample["mask"][part], full, interpolation=cv2.INTER_NEAREST)
     if "landmark" in sample:
-        scale = np.float32([full_width / width, full_height / height])
-        done["landmark"] = (sample["landmark"] - np.float32([left, top])) * scale
+        scale = [full_width / width, full_height / height]
+        done["landmark"] = ((sample["landmark"] - [left, top]) * scale).astype(np.float32)
     return done

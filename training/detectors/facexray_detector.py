@@ -42,7 +42,7 @@ class FaceXrayConfig(Config):
 
     backbone_name: str = Field("hrnet_w48", description="timm's name of an HRNet")
     dataset_type: str | None = "facexray"
-    loss_func: XrayLosses = Field(default_factory=XrayLosses)
+    loss_func: XrayLosses = XrayLosses()  # type: ignore[assignment,call-arg]
     xray_weight: NonNegative = Field(100.0, description="λ, the weight of the X-ray's loss")
 
 

@@ -61,7 +61,7 @@ class FfdConfig(Config):
     maptype: Literal["reg", "mam", "none"] = Field("reg", description="how the attention map is made")
     map_basis: str | None = Field(None, description="for mam: .npz of generate_map_basis.py")
     map_components: int = Field(10, ge=1, description="for mam: principal components")
-    loss_func: FfdLosses = Field(default_factory=FfdLosses)
+    loss_func: FfdLosses = FfdLosses()  # type: ignore[assignment]
     map_weight: NonNegative = Field(1.0, description="λ, the weight of the map's loss")
     supervision: Literal["full", "weak", "none"] | None = Field(
         None, description="of the map: masks, labels, or nothing; null: masks with with_mask, else nothing"

@@ -14,7 +14,8 @@ def supervised_map_loss(attention: Tensor, mask: Tensor) -> Tensor:
 
     The mask is brought to the map's size by area, so that a place half forged wants one half.
     """
-    wanted = F.adaptive_avg_pool2d(mask.float(), attention.shape[-2:])
+    height, width = attention.shape[-2:]
+    wanted = F.adaptive_avg_pool2d(mask.float(), (height, width))
     return (attention.float() - wanted).abs().mean((1, 2, 3))
 
 

@@ -4,6 +4,8 @@ The branches of the last stage, at strides 4, 8, 16 and 32, are brought to the f
 head of published ImageNet weights has no part in it. Parameter names are timm's, which are the original's.
 """
 
+from typing import Any, cast
+
 import timm
 import torch
 from torch import Tensor, nn
@@ -35,7 +37,7 @@ def build_hrnet(name: str = "hrnet_w48", weights: str | None = None) -> nn.Modul
 def stacked_channels(network: nn.Module) -> int:
     """Return the channels of the stacked map (720 for W48)."""
     # timm's own feature information tells the widths behind the head that is not there.
-    return sum(network.stage4_cfg["num_channels"])
+    return sum(cast(dict[str, Any], network.stage4_cfg)["num_channels"])
 
 
 def stack_branches(maps: list[Tensor]) -> Tensor:

@@ -47,10 +47,9 @@ class NoiseFeatures(nn.Module):
         super().__init__()
         # Grouped convolution: consecutive outputs belong to one input. Published weights hold each filter in a run.
         self.register_buffer("kernel", srm_filters().repeat_interleave(channels, 0)[:, None])  # (3·C, 1, 5, 5)
-        self.out_conv = nn.Sequential(
-            nn.Conv2d(3 * channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
-        )
-        nn.init.kaiming_normal_(self.out_conv[0].weight, a=1)
+        mixture = nn.Conv2d(3 * channels, channels, 1, bias=False)
+        nn.init.kaiming_normal_(mixture.weight, a=1)
+        self.out_conv = nn.Sequential(mixture, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
         self.channels = channels
 
     def forward(self, features: Tensor) -> Tensor:

@@ -4,7 +4,10 @@ Every function takes timm's `legacy_xception`, whose parameter names are those o
 `backbone.`, of DeepfakeBench. The stem has no padding: 256 pixels become maps of 127, 125, 63, 32, 16 and 8.
 """
 
+from typing import cast
+
 import timm
+from timm.models.xception import Xception
 from torch import Tensor, nn
 
 from training.config.schema import Config
@@ -19,7 +22,7 @@ _NAME = "legacy_xception"
 _IMAGENET_HEAD = r"^(fc|last_linear)\."
 
 
-def build_xception(config: Config, pretrained: bool) -> nn.Module:
+def build_xception(config: Config, pretrained: bool) -> Xception:
     """Return Xception without its classifier, with the weights of `config.pretrained` where asked.
 
     Raises:
@@ -31,7 +34,7 @@ def build_xception(config: Config, pretrained: bool) -> nn.Module:
             f"backbone_config: {config.model_name} takes mode `original`, inc 3 and num_classes 2, not mode `{asked.mode}`, "
             f"inc {asked.inc} and num_classes {asked.num_classes}"
         )
-    net = timm.create_model(_NAME, pretrained=False, num_classes=0)
+    net = cast(Xception, timm.create_model(_NAME, pretrained=False, num_classes=0))
     if pretrained:
         load_pretrained(net, config.pretrained, _NAME, ignore=(_IMAGENET_HEAD,), convert=imagenet_keys)
     return net
@@ -49,17 +52,17 @@ class Head(nn.Linear):
         return super().forward(self.dropout(pooled))
 
 
-def stem_first(net: nn.Module, image: Tensor) -> Tensor:
+def stem_first(net: Xception, image: Tensor) -> Tensor:
     """Return `(B, 32, ~H/2, ~W/2)`."""
     return net.act1(net.bn1(net.conv1(image)))
 
 
-def stem_second(net: nn.Module, x: Tensor) -> Tensor:
+def stem_second(net: Xception, x: Tensor) -> Tensor:
     """Return `(B, 64, ~H/2, ~W/2)`."""
     return net.act2(net.bn2(net.conv2(x)))
 
 
-def blocks(net: nn.Module, x: Tensor, first: int, last: int) -> Tensor:
+def blocks(net: Xception, x: Tensor, first: int, last: int) -> Tensor:
     """Return what blocks `first` to `last` (1 to 12, inclusive) make of a map.
 
     1 to 3 are the entry flow, which ends at stride 16 with 728 channels; 12 goes to stride 32 with 1024.
@@ -69,13 +72,13 @@ def blocks(net: nn.Module, x: Tensor, first: int, last: int) -> Tensor:
     return x
 
 
-def exit_flow(net: nn.Module, x: Tensor) -> Tensor:
+def exit_flow(net: Xception, x: Tensor) -> Tensor:
     """Return `(B, 2048, h, w)` before the last activation."""
     x = net.act3(net.bn3(net.conv3(x)))
     return net.bn4(net.conv4(x))
 
 
-def final_map(net: nn.Module, image: Tensor) -> Tensor:
+def final_map(net: Xception, image: Tensor) -> Tensor:
     """Return the last map `(B, 2048, H/32, W/32)`, activated, of normalised images."""
     x = stem_second(net, stem_first(net, image))
     return exit_flow(net, blocks(net, x, 1, 12)).relu()

@@ -75,7 +75,7 @@ def test_streams_read_from_matching_places():
     affinity = keys[0].T @ keys[1]
     x_reads = softmax(affinity @ linear[0][0].T + linear[0][1])
     y_reads = softmax(affinity.T @ linear[1][0].T + linear[1][1])
-    gamma = [float(g) for g in (module.gamma1, module.gamma2)]
+    gamma = [g.item() for g in (module.gamma1, module.gamma2)]
     np.testing.assert_allclose(new_x[0].flatten(1), a + gamma[0] * apply(module.value_conv2, b) @ x_reads.T, atol=1e-4)
     np.testing.assert_allclose(new_y[0].flatten(1), b + gamma[1] * apply(module.value_conv1, a) @ y_reads.T, atol=1e-4)
 
