@@ -44,14 +44,14 @@ def srm_kernels() -> Tensor:
     line[2, 1:4] = torch.tensor([1.0, -2.0, 1.0]) / 2
     small = torch.zeros(5, 5)
     small[1:4, 1:4] = torch.tensor([[-1.0, 2, -1], [2, -4, 2], [-1, 2, -1]]) / 4
-    row = torch.tensor([-1.0, 2, -2, 2, -1])
+    row = [-1.0, 2, -2, 2, -1]
     large = torch.tensor(
         [
-            row.tolist(),
+            row,
             [2.0, -6, 8, -6, 2],
             [-2.0, 8, -12, 8, -2],
             [2.0, -6, 8, -6, 2],
-            row.tolist(),
+            row,
         ]
     )
     return torch.stack([line, small, large / 12])

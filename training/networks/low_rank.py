@@ -47,9 +47,9 @@ class LinearAttention(nn.Module):
     def fused(self) -> nn.MultiheadAttention:
         """Return the module that this one replaced, with the weights as they are now."""
         attention = nn.MultiheadAttention(self.qkv.in_features, self.heads, batch_first=True)
-        attention.in_proj_weight = self.qkv.weight
-        attention.in_proj_bias = self.qkv.bias
-        attention.out_proj.weight, attention.out_proj.bias = self.out.weight, self.out.bias  # type: ignore[assignment]
+        for name, value in (("in_proj_weight", self.qkv.weight), ("in_proj_bias", self.qkv.bias)):
+            setattr(attention, name, value)
+        attention.out_proj.weight, attention.out_proj.bias = self.out.weight, self.out.bias
         return attention.to(self.qkv.weight.device).train(self.training)
 
 
