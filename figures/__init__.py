@@ -1,0 +1,1 @@
+"""Every picture of the README, each made by a command: `make figures`."""
