@@ -1,8 +1,8 @@
 """Draw the README's pictures.
 
-    python -m figures.make            all of them
-    python -m figures.make archi      figures/archi.png, the architecture
-    python -m figures.make faces      figures/demo_faces.png, real and forged frames of the demo data (needs make demo-data)
+python -m figures.make            all of them
+python -m figures.make archi      figures/archi.png, the architecture
+python -m figures.make faces      figures/demo_faces.png, real and forged frames of the demo data (needs make demo-data)
 """
 
 import argparse
@@ -25,14 +25,25 @@ def archi() -> Path:
     figure, axes = plt.subplots(figsize=(13, 5.6))
     axes.set(xlim=(0, 132), ylim=(0, 56))
     axes.axis("off")
-    colours = {"io": "#e8e8e8", "clip": "#cfe2f3", "freq": "#d9ead3", "edge": "#fce5cd", "id": "#ead1dc", "head": "#fff2cc"}
+    colours = {
+        "io": "#e8e8e8",
+        "clip": "#cfe2f3",
+        "freq": "#d9ead3",
+        "edge": "#fce5cd",
+        "id": "#ead1dc",
+        "head": "#fff2cc",
+    }
 
     def box(x: float, y: float, w: float, h: float, text: str, kind: str, size: float = 10) -> None:
-        patch = FancyBboxPatch((x, y), w, h, boxstyle="round,pad=0.3,rounding_size=1", fc=colours[kind], ec="#444444", lw=1)
+        patch = FancyBboxPatch(
+            (x, y), w, h, boxstyle="round,pad=0.3,rounding_size=1", fc=colours[kind], ec="#444444", lw=1
+        )
         axes.add_patch(patch)
         axes.text(x + w / 2, y + h / 2, text, ha="center", va="center", fontsize=size)
 
-    def arrow(start: tuple[float, float], end: tuple[float, float], text: str = "", bend: float = 0, **style: str) -> None:
+    def arrow(
+        start: tuple[float, float], end: tuple[float, float], text: str = "", bend: float = 0, **style: str
+    ) -> None:
         line = {"arrowstyle": "-|>", "mutation_scale": 12, "color": "#444444", **style}
         axes.add_patch(FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={bend}", **line))
         if text:
@@ -97,7 +108,9 @@ def faces() -> Path:
     real = sorted((forensics / "original_sequences/youtube/c23/videos").glob("*.mp4"))[0]
     row = [frame(real)]
     for method in ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"):
-        row.append(frame(next((forensics / "manipulated_sequences" / method / "c23/videos").glob(f"{real.stem}_*.mp4"))))
+        row.append(
+            frame(next((forensics / "manipulated_sequences" / method / "c23/videos").glob(f"{real.stem}_*.mp4")))
+        )
     second = []
     for name in ("DemoCeleb", "DemoWild"):
         fake = sorted((root / name / "fake").glob("*.mp4"))[0]

@@ -34,7 +34,7 @@ class FreqAdapterConfig(Section):
 
 def squash(x: Tensor) -> Tensor:
     """Compress amplitudes, keeping sign and order: residuals of a smooth face are a thousand times smaller than edges."""
-    return torch.asinh(100 * x) / 5
+    return 20 * x / (1 + 10 * x.abs())
 
 
 class SoftHighPass(nn.Module):
@@ -63,17 +63,22 @@ class SoftHighPass(nn.Module):
 
 
 class GridEncoder(nn.Module):
-    """Two strided convolutions and an average onto the patch grid."""
+    """Strided convolutions and an average onto the patch grid.
+
+    BatchNorm, not a per-image norm: how strong a residual is, compared with other images, is what a forgery changes.
+    """
 
     def __init__(self, inputs: int, channels: int):
         super().__init__()
-        self.net = nn.Sequential(
-            nn.Conv2d(inputs, channels, 3, stride=2, padding=1),
-            nn.GroupNorm(4 if channels % 4 == 0 else 1, channels),
-            nn.GELU(),
-            nn.Conv2d(channels, channels, 3, stride=2, padding=1),
-            nn.GELU(),
-        )
+        layers: list[nn.Module] = []
+        for width in (inputs, channels):
+            layers += [
+                nn.Conv2d(width, channels, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(channels),
+                nn.GELU(),
+            ]
+        layers += [nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.GELU()]
+        self.net = nn.Sequential(*layers)
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         return F.adaptive_avg_pool2d(self.net(x), grid)
