@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.config.schema import Config
+from training.config.schema import Config as RunConfig
 from training.networks.weights import State, assign_state, read_state, unwrap_state
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Detector(nn.Module):
     names of published checkpoints: `convert_keys` translates.
     """
 
-    Config: ClassVar[type[Config]] = Config
+    Config: ClassVar[type[RunConfig]] = RunConfig
     name: ClassVar[str] = ""
     card: ClassVar[DetectorCard]
     # Regular expressions of keys that exist for training only, and that a published checkpoint may lack ...
@@ -79,7 +79,7 @@ class Detector(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: Config, data_info: DataInfo | None = None, pretrained: bool = True):
+    def __init__(self, config: RunConfig, data_info: DataInfo | None = None, pretrained: bool = True):
         super().__init__()
         self.config = config
         self.data_info = data_info
@@ -157,7 +157,7 @@ class Detector(nn.Module):
     def after_backward(self, clock: Clock) -> None:
         """Act on gradients before the optimiser does."""
 
-    def param_groups(self, config: Config) -> Iterable[dict[str, Any]]:
+    def param_groups(self, config: RunConfig) -> Iterable[dict[str, Any]]:
         """Return optimiser groups; the base gives every trainable parameter with its name, for the builder to sort."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 

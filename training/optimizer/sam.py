@@ -23,14 +23,15 @@ def perturbed(parameters: Iterable[nn.Parameter], rho: float) -> Iterator[None]:
     gradient is not finite the parameters stay where they are, and the optimiser's own check skips the step.
     """
     moved = [p for p in parameters if p.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(p.grad.float()) for p in moved]))
+    gradients = [p.grad for p in moved if p.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g.float()) for g in gradients]))
     if not torch.isfinite(norm) or norm == 0:
         yield
         return
     kept = [p.detach().clone() for p in moved]
     with torch.no_grad():
-        for parameter in moved:
-            parameter.add_(parameter.grad * (rho / norm).to(parameter.dtype))
+        for parameter, gradient in zip(moved, gradients, strict=True):
+            parameter.add_(gradient * (rho / norm).to(parameter.dtype))
     try:
         yield
     finally:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -83,7 +83,7 @@ class Journal:
             self._board = None
 
 
-class Progress:
+class Progress(Generic[T]):
     """A tqdm bar on a terminal; elsewhere a plain line every `every` seconds and at the end."""
 
     def __init__(

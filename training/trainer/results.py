@@ -107,6 +107,13 @@ def _tile(example: Example, name: str) -> np.ndarray:
     return cv2.addWeighted(face, 0.35, colour, 0.65, 0)
 
 
+def _with_interval(entry: dict[str, float | None]) -> str:
+    """Return `value [low, high]`, or the value alone where no interval was computed."""
+    if entry["low"] is None:
+        return f"{entry['value']:.4f}"
+    return f"{entry['value']:.4f} [{entry['low']:.4f}, {entry['high']:.4f}]"
+
+
 def table(datasets: dict[str, dict[str, Any]], level: str = "frame") -> str:
     """Return the plain-text table of the metrics of several datasets at one level, AUC with its 95 % interval."""
     names = [n for n in next(iter(datasets.values()))[level] if n != "auc"]
@@ -114,7 +121,7 @@ def table(datasets: dict[str, dict[str, Any]], level: str = "frame") -> str:
     rows = [
         [
             dataset,
-            f"{m[level]['auc']['value']:.4f} [{m[level]['auc']['low']:.4f}, {m[level]['auc']['high']:.4f}]",
+            _with_interval(m[level]["auc"]),
             *(f"{m[level][name]['value']:.4f}" for name in names),
         ]
         for dataset, m in datasets.items()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,8 +58,8 @@ class Stepper:
         if config.sync_batchnorm and process.distributed:
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         if config.channels_last:
-            module = module.to(memory_format=torch.channels_last)
-        self.module = torch.compile(module) if config.compile else module
+            module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.module: Any = torch.compile(module) if config.compile else module
         if process.distributed:
             self.module = nn.parallel.DistributedDataParallel(
                 self.module,

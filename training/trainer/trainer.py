@@ -118,7 +118,8 @@ class Trainer:
             shown=self.process.main,
             done=done,
         )
-        began, seen, sums = time.monotonic(), 0, {}
+        began, seen = time.monotonic(), 0
+        sums: dict[str, float] = {}
         for batch in bar:
             losses, prediction = self._step(batch)
             seen += len(batch["label"]) * self.process.world_size
@@ -214,6 +215,7 @@ class Trainer:
         )
         metrics = score_predictions(found, self.config, "the validation set", bootstrap=0) if found else None
         metrics = self.process.broadcast(metrics)
+        assert metrics is not None
         value = metrics[self.config.metric_level][self.config.metric_scoring]["value"]
         tag = "val" if variant == "weights" else f"val_{variant}"
         self.journal.scalars(
