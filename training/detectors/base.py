@@ -134,6 +134,7 @@ class Detector(nn.Module):
             name, state = str(state_or_path), read_state(state_or_path)
         else:
             name, state = "the given state", unwrap_state(state_or_path)
+        self.adapt_to(state)
         assign_state(
             self,
             state,
@@ -142,6 +143,12 @@ class Detector(nn.Module):
             may_ignore=self.unused_keys,
             convert=self.convert_keys,
         )
+
+    def adapt_to(self, state: State) -> None:
+        """Take the form of a state that is about to be loaded, where the detector has several (a head's size, a stream less).
+
+        It then says so in the log. The base has one form only.
+        """
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         """Return, by name, how many samples of the batch each masked mean runs over (known identities, say).

@@ -11,16 +11,10 @@ the recipe.
 Input 256×256. 20.8 M parameters, 6.0 G multiply-adds per image at that size.
 """
 
-from typing import Any
-
-from torch import Tensor
-
 from training.config.schema import Config
-from training.detectors.base import ClassificationDetector, DetectorCard
+from training.detectors.base import DetectorCard
 from training.detectors.registry import register_detector
-from training.networks.conversion.xception_keys import UNUSED_KEYS, head_keys
-from training.networks.weights import State
-from training.networks.xception_stages import Head, build_xception, final_map
+from training.detectors.xception_base import XceptionClassifier
 
 
 class FwaConfig(Config):
@@ -30,7 +24,7 @@ class FwaConfig(Config):
 
 
 @register_detector(FwaConfig)
-class FwaDetector(ClassificationDetector):
+class FwaDetector(XceptionClassifier):
     """Xception → class."""
 
     card = DetectorCard(
@@ -41,18 +35,3 @@ class FwaDetector(ClassificationDetector):
         url="https://arxiv.org/abs/1811.00656",
         parity="DeepfakeBench: outputs, loss and gradient norm",
     )
-    unused_keys = UNUSED_KEYS
-
-    def __init__(self, config: FwaConfig, data_info: Any = None, pretrained: bool = True):
-        super().__init__(config, data_info, pretrained)
-        self.backbone = build_xception(config, pretrained)
-        self.head = Head(config)
-
-    def features(self, image: Tensor) -> Tensor:
-        return final_map(self.backbone, image)  # (B, 2048, H/32, W/32)
-
-    def classifier(self, feat: Tensor) -> Tensor:
-        return self.head(feat.mean((2, 3)))
-
-    def convert_keys(self, state: State) -> State:
-        return head_keys(state)

@@ -7,6 +7,7 @@ Every function takes timm's `legacy_xception`, whose parameter names are those o
 from typing import cast
 
 import timm
+from timm.models import adapt_input_conv
 from timm.models.xception import Xception
 from torch import Tensor, nn
 
@@ -14,6 +15,7 @@ from training.config.schema import Config
 from training.errors import ConfigError
 from training.networks.conversion.xception_keys import imagenet_keys
 from training.networks.pretrained import load_pretrained
+from training.networks.weights import State
 
 FEATURES = 2048
 MIDDLE = 728
@@ -22,22 +24,40 @@ _NAME = "legacy_xception"
 _IMAGENET_HEAD = r"^(fc|last_linear)\."
 
 
-def build_xception(config: Config, pretrained: bool) -> Xception:
+def build_xception(config: Config, pretrained: bool, *, inc: int = 3, mode: str = "original") -> Xception:
     """Return Xception without its classifier, with the weights of `config.pretrained` where asked.
+
+    Args:
+        config: the detector's configuration.
+        pretrained: load what `config.pretrained` names.
+        inc: input channels. ImageNet's kernels are tiled over them and scaled by 3 / inc, so that activations keep their size.
+        mode: the variant that the detector is written for (`adjust_channel`: its maps go through `adjust_channel()`).
 
     Raises:
         ConfigError: another variant is asked for. WeightsError: the weights cannot be had; says which file to put where.
     """
     asked = config.backbone_config
-    if (asked.inc, asked.num_classes) != (3, 2) or asked.mode not in (None, "original"):
+    if (asked.inc, asked.num_classes) != (inc, 2) or asked.mode not in (None, mode):
         raise ConfigError(
-            f"backbone_config: {config.model_name} takes mode `original`, inc 3 and num_classes 2, not mode `{asked.mode}`, "
+            f"backbone_config: {config.model_name} takes mode `{mode}`, inc {inc} and num_classes 2, not mode `{asked.mode}`, "
             f"inc {asked.inc} and num_classes {asked.num_classes}"
         )
-    net = cast(Xception, timm.create_model(_NAME, pretrained=False, num_classes=0))
+    net = cast(Xception, timm.create_model(_NAME, pretrained=False, num_classes=0, in_chans=inc))
     if pretrained:
-        load_pretrained(net, config.pretrained, _NAME, ignore=(_IMAGENET_HEAD,), convert=imagenet_keys)
+        load_pretrained(
+            net, config.pretrained, _NAME, ignore=(_IMAGENET_HEAD,), convert=lambda state: _fitted(state, inc)
+        )
     return net
+
+
+def _fitted(state: State, inc: int) -> State:
+    state = imagenet_keys(state)
+    return state | {"conv1.weight": adapt_input_conv(inc, state["conv1.weight"])}
+
+
+def adjust_channel() -> nn.Sequential:
+    """Return DeepfakeBench's layer from the last map before its activation, `(B, 2048, h, w)`, to `(B, 512, h, w)`."""
+    return nn.Sequential(nn.Conv2d(FEATURES, 512, 1), nn.BatchNorm2d(512), nn.ReLU())
 
 
 class Head(nn.Linear):
