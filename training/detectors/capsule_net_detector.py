@@ -35,7 +35,7 @@ from training.networks.pretrained import load_pretrained
 from training.networks.weights import State, rename
 
 # torchvision's plan of VGG-19 up to and with the third pooling.
-_PLAN = cfgs["E"][:9]
+_PLAN = cfgs["E"][:11]
 _ARCHITECTURE = "vgg19"
 
 
