@@ -14,7 +14,7 @@ import numpy as np
 
 from preprocessing.demo.camera import draw_camera
 from preprocessing.demo.domains import CELEB, FORENSICS, WILD, Domain, Method
-from preprocessing.demo.forgery import forge, region_mask
+from preprocessing.demo.forgery import around, forge, region_mask
 from preprocessing.demo.identity import Identity, draw_identity
 from preprocessing.demo.motion import Expression, Performance, act, perform
 from preprocessing.demo.scene import draw_background, draw_light, render
@@ -129,9 +129,12 @@ class _Film:
             face = self.acting.expressions[i] if method.swap else self.other_acting[i]
             clean = self.pictures(shown, not method.swap)[i]
             mask = region_mask(self.target, self.acting.poses[i], face, recipe.shape, self.job.domain.size)
-            tone = np.clip(clean, 0, 1) ** np.float32(self.camera.gamma)
+            part = around(mask)
+            tone = np.clip(clean[part], 0, 1) ** np.float32(self.camera.gamma)
             noise = self.forger.grain(tone, rng)
-            frames.append(forge(real, tone, mask, recipe, method.blend, noise))
+            frame = real.copy()
+            frame[part] = forge(real[part], tone, mask[part], recipe, method.blend, noise)
+            frames.append(frame)
             masks.append(mask)
         return frames, masks
 

@@ -54,6 +54,13 @@ def region_mask(person: Identity, pose: Pose, face: Expression, shape: str, size
     return mask
 
 
+def around(mask: np.ndarray, margin: int = 16) -> tuple[slice, slice]:
+    """Return the rows and columns of a frame that a region (with room for the blends' blurs) takes part in."""
+    left, top, width, height = cv2.boundingRect(mask)
+    rows, columns = (max(0, top - margin), top + height + margin), (max(0, left - margin), left + width + margin)
+    return slice(*rows), slice(*columns)
+
+
 def opacity(mask: np.ndarray, feather: float) -> np.ndarray:
     """Return the alpha `(H, W)` of a region: 1 inside, falling to 0 at the mask's edge over `feather` pixels."""
     distance = cv2.distanceTransform(mask, cv2.DIST_L2, 5)

@@ -42,12 +42,13 @@ def paint_head(
     region = picture[box[1] : box[3], box[0] : box[2]]
     seen = see(person, pose, face.mouth_open, box)
     maps = face_maps(person)
-    if hair:
-        _hair(region, seen, person, maps, light, behind=True)
+    strands = _strands(seen, person, maps, light) if hair else None
+    if strands is not None:
+        _hair(region, seen, person, maps, strands, behind=True)
         _ears(region, seen, person, light)
     paint(region, _lit_face(seen, person, maps, face, light), seen.cover(seen.distance, 1.4))
-    if hair:
-        _hair(region, seen, person, maps, light, behind=False)
+    if strands is not None:
+        _hair(region, seen, person, maps, strands, behind=False)
 
 
 def _lit_face(seen: Surface, person: Identity, maps: FaceMaps, face: Expression, light: Light) -> np.ndarray:
@@ -70,14 +71,35 @@ def _lit_face(seen: Surface, person: Identity, maps: FaceMaps, face: Expression,
     return lit
 
 
-def _hair(region: np.ndarray, seen: Surface, person: Identity, maps: FaceMaps, light: Light, behind: bool) -> None:
+def _strands(seen: Surface, person: Identity, maps: FaceMaps, light: Light) -> tuple[np.ndarray, np.ndarray]:
+    """Return the hair's colour (h, w, 3) in front and its sheen (h, w, 1).
+
+    Strands run away from the crown; their brightness comes from a map in polar coordinates.
+    """
+    across = seen.x - np.float32(0.3 * person.hair_part)
+    angle, radius = np.arctan2(across, seen.y + np.float32(1.15)), np.hypot(across, seen.y + np.float32(1.15))
+    strands = cv2.remap(maps.strands, (angle * (200 / np.pi)) % 255, (radius * 60) % 255, cv2.INTER_LINEAR)
+    sheen = 0.20 * np.exp(-0.5 * ((radius - 0.42) / 0.13) ** 2) * light.lamp[1]
+    facing = 0.72 + 0.25 * np.clip(seen.x * light.direction[0] + seen.y * light.direction[1], -1, 1)
+    lit = np.float32(light.lamp) + np.float32(0.6) * np.float32(light.ambient)
+    colour = (facing * (1 + 0.22 * strands)).astype(np.float32)[..., None] * (np.float32(person.hair) * lit)
+    return colour, (sheen * (1 + 0.5 * strands) * 0.35).astype(np.float32)[..., None]
+
+
+def _hair(
+    region: np.ndarray,
+    seen: Surface,
+    person: Identity,
+    maps: FaceMaps,
+    strands: tuple[np.ndarray, np.ndarray],
+    behind: bool,
+) -> None:
     volume = person.hair_volume
-    length = person.hair_length
-    above = np.clip(-seen.y, 0, 1)
-    reach = half_width(person, np.clip(seen.y * 0.9, -0.995, 0.6)) + volume * (0.85 - 0.35 * above)
     crown = np.hypot(seen.x / (person.width + volume), (seen.y + 0.02) / (1 + volume)) - 1
     if behind:
-        fall = np.maximum(np.abs(seen.x) - reach - 0.04 * np.sin(9 * seen.y), seen.y - length)
+        above = np.clip(-seen.y, 0, 1)
+        reach = half_width(person, np.clip(seen.y * 0.9, -0.995, 0.6)) + volume * (0.85 - 0.35 * above)
+        fall = np.maximum(np.abs(seen.x) - reach - 0.04 * np.sin(9 * seen.y), seen.y - person.hair_length)
         shape = np.where(seen.y < 0, crown * 0.9, fall)
         alpha = seen.cover(shape, 2.5)
     else:
@@ -87,17 +109,8 @@ def _hair(region: np.ndarray, seen: Surface, person: Identity, maps: FaceMaps, l
         front = (seen.v - line + fringe) * 0.8
         sideburn = np.where(np.abs(seen.x) > 0.9 * half_width(person, np.clip(seen.y, -0.9, 0.9)), seen.y - 0.12, 1.0)
         alpha = seen.cover(np.maximum(np.minimum(front, sideburn), crown * 0.9), 2.5)
-    # Strands run away from the crown; their brightness comes from a map in polar coordinates.
-    angle = np.arctan2(seen.x - 0.3 * person.hair_part, seen.y + 1.15)
-    radius = np.hypot(seen.x - 0.3 * person.hair_part, seen.y + 1.15)
-    columns, rows = ((angle / np.pi * 200) % 255).astype(np.float32), (radius * 60 % 255).astype(np.float32)
-    strands = cv2.remap(maps.strands, columns, rows, cv2.INTER_LINEAR)
-    sheen = 0.20 * np.exp(-0.5 * ((radius - 0.42) / 0.13) ** 2) * light.lamp[1]
-    facing = 0.72 + 0.25 * np.clip(seen.x * light.direction[0] + seen.y * light.direction[1], -1, 1)
-    tone = (facing * (1 + 0.22 * strands)) * (0.62 if behind else 1.0)
-    lit = np.float32(light.lamp) + np.float32(0.6) * np.float32(light.ambient)
-    colour = tone.astype(np.float32)[..., None] * (np.float32(person.hair) * lit)
-    paint(region, colour + (sheen * (1 + 0.5 * strands) * 0.35).astype(np.float32)[..., None], alpha)
+    colour, sheen = strands
+    paint(region, colour * np.float32(0.62 if behind else 1.0) + sheen, alpha)
 
 
 def _ears(region: np.ndarray, seen: Surface, person: Identity, light: Light) -> None:

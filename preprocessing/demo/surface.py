@@ -41,7 +41,7 @@ def half_width(person: Identity, y: np.ndarray) -> np.ndarray:
     """Half the head's width at height `y` in [-1, 1]; the jaw narrows it below the cheeks."""
     y = np.asarray(y, np.float32)
     away = np.abs(y)
-    rounding = np.where(y < 0, away ** np.float32(2.2), away ** np.float32(person.chin))
+    rounding = away ** np.where(y < 0, np.float32(2.2), np.float32(person.chin))
     round_part = np.sqrt(np.clip(1 - rounding, np.float32(1e-4), 1))
     return np.float32(person.width) * round_part * (1 - np.float32(person.jaw) * np.clip(y - np.float32(0.1), 0, 1))
 
