@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.config.schema import Positive, Section
+from training.modules.band_matrix import gaussian_blur
 from training.modules.freq_adapter import squash
 from training.modules.full_precision import full_precision
 
@@ -28,14 +29,6 @@ class BoundaryConfig(Section):
     edge: Literal["sobel", "canny"] = Field("sobel", description="Sobel passes gradients to the image; Canny does not")
     sigma: Positive = Field(1.5, description="of the Gaussian high-pass, in pixels")
     channels: int = Field(24, ge=4)
-
-
-def gaussian_line(sigma: float) -> Tensor:
-    """Return a normalised Gaussian `(k,)`, k odd, reaching 3σ; the two-dimensional one is its product with itself."""
-    reach = max(1, round(3 * sigma))
-    place = torch.arange(-reach, reach + 1, dtype=torch.float32)
-    line = torch.exp(-(place**2) / (2 * sigma**2))
-    return line / line.sum()
 
 
 def srm_kernels() -> Tensor:
@@ -79,14 +72,12 @@ def canny(gray: Tensor, low: int = 50, high: int = 120) -> Tensor:
 class BoundaryMining(nn.Module):
     """Image in [0, 1] → W `(B, 1, h, w)` in [0, 1]."""
 
-    blur: Tensor
     srm: Tensor
     luma: Tensor
 
     def __init__(self, config: BoundaryConfig):
         super().__init__()
         self.config = config
-        self.register_buffer("blur", gaussian_line(config.sigma), persistent=False)
         self.register_buffer("srm", srm_kernels()[:, None], persistent=False)
         self.register_buffer("luma", torch.tensor(_LUMA).view(1, 3, 1, 1), persistent=False)
         c = config.channels
@@ -109,10 +100,7 @@ class BoundaryMining(nn.Module):
         """Return the fixed filters' answers `(B, 8, H, W)`: Gaussian residual of R, G, B; its amount; three SRM; edges."""
         image = image.float()
         gray = (image * self.luma).sum(dim=1, keepdim=True)
-        reach = len(self.blur) // 2
-        flat = F.pad(image, (reach,) * 4, mode="replicate").flatten(0, 1)[:, None]
-        flat = F.conv2d(F.conv2d(flat, self.blur.view(1, 1, 1, -1)), self.blur.view(1, 1, -1, 1))
-        residual = image - flat.view_as(image)  # (B, 3, H, W)
+        residual = image - gaussian_blur(image, self.config.sigma)  # (B, 3, H, W)
         noise = F.conv2d(F.pad(gray, (2, 2, 2, 2), mode="replicate"), self.srm)  # (B, 3, H, W)
         edges = sobel(gray) if self.config.edge == "sobel" else canny(gray)
         amount = residual.abs().mean(dim=1, keepdim=True)

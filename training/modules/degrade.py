@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.modules.band_matrix import gaussian_blur
 from training.modules.full_precision import full_precision
 
 # Luminance table of the JPEG standard (ITU-T T.81, annex K.1).
@@ -56,13 +57,7 @@ def quantise_blocks(image: Tensor, quality: Tensor) -> Tensor:
 @full_precision
 def blur(image: Tensor, sigma: float) -> Tensor:
     """Return images `(B, 3, H, W)` after a Gaussian blur of sigma pixels."""
-    reach = max(1, round(3 * sigma))
-    place = torch.arange(-reach, reach + 1, device=image.device, dtype=torch.float32)
-    line = torch.exp(-(place**2) / (2 * sigma**2))
-    line = line / line.sum()
-    flat = F.pad(image.float(), (reach,) * 4, mode="replicate").flatten(0, 1)[:, None]
-    flat = F.conv2d(F.conv2d(flat, line.view(1, 1, 1, -1)), line.view(1, 1, -1, 1))
-    return flat.view_as(image)
+    return gaussian_blur(image.float(), sigma)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The two-dimensional discrete wavelet transform as convolutions: on the GPU, differentiable, equal to PyWavelets'."""
+"""The two-dimensional discrete wavelet transform as matrices: on the GPU, differentiable, equal to PyWavelets'."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.errors import ConfigError
+from training.modules.band_matrix import band_matrix
 from training.modules.full_precision import full_precision
 
 Details = tuple[Tensor, Tensor, Tensor]
@@ -23,8 +24,6 @@ class Wavelet2d(nn.Module):
         ConfigError: PyWavelets has no discrete wavelet of that name.
     """
 
-    dec_lo: Tensor
-    dec_hi: Tensor
     rec_lo: Tensor
     rec_hi: Tensor
 
@@ -37,11 +36,10 @@ class Wavelet2d(nn.Module):
             )
         wavelet = pywt.Wavelet(name)
         self.length = wavelet.dec_len
-        for key in ("dec_lo", "dec_hi", "rec_lo", "rec_hi"):
-            taps = torch.tensor(getattr(wavelet, key), dtype=torch.float64)
-            # conv computes a correlation; analysis filters are therefore stored reversed.
-            taps = taps.flip(0) if key.startswith("dec") else taps
-            self.register_buffer(key, taps, persistent=False)
+        # A matrix of taps computes a correlation; analysis filters are therefore kept reversed.
+        self.analysis = tuple(tuple(reversed(taps)) for taps in (wavelet.dec_lo, wavelet.dec_hi))
+        self.register_buffer("rec_lo", torch.tensor(wavelet.rec_lo, dtype=torch.float64), persistent=False)
+        self.register_buffer("rec_hi", torch.tensor(wavelet.rec_hi, dtype=torch.float64), persistent=False)
 
     @full_precision
     def forward(self, x: Tensor, levels: int = 1) -> tuple[Tensor, list[Details]]:
@@ -68,18 +66,12 @@ class Wavelet2d(nn.Module):
 
     def _split(self, x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
         size = x.shape[dim]
-        out = (size + self.length - 1) // 2
-        left, right = self.length - 2, 2 * out - size
-        # Half-sample symmetric extension, as often as needed: index i of the period 2n, folded back.
-        place = torch.arange(-left, size + right, device=x.device) % (2 * size)
-        x = x.index_select(dim, torch.where(place < size, place, 2 * size - 1 - place))
-        return self._convolve(x, self.dec_lo, dim), self._convolve(x, self.dec_hi, dim)
-
-    def _convolve(self, x: Tensor, taps: Tensor, dim: int) -> Tensor:
-        batch, channels = x.shape[:2]
-        kernel, stride = self._along(taps.to(x.dtype), dim)
-        flat = x.reshape(batch * channels, 1, *x.shape[2:])
-        return F.conv2d(flat, kernel, stride=stride).unflatten(0, (batch, channels)).squeeze(2)
+        count = (size + self.length - 1) // 2
+        low, high = (band_matrix(taps, size, 2 - self.length, 2, count, "symmetric") for taps in self.analysis)
+        both = torch.cat([low, high]).to(x)  # (2 · count, size)
+        parts = both @ x if dim == -2 else x @ both.T
+        first, second = parts.chunk(2, dim=dim)
+        return first, second
 
     def _merge(self, low: Tensor, high: Tensor, dim: int) -> Tensor:
         batch, channels = low.shape[:2]

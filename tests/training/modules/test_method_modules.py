@@ -212,3 +212,25 @@ def test_w_begins_as_the_residual_alone():
         torch.manual_seed(seed)
         maps.append(BoundaryMining(BoundaryConfig())(planted_seam()[0], (8, 8)))
     assert torch.equal(*maps)
+
+
+def test_blur_by_matrices_equals_scipys():
+    from scipy.ndimage import gaussian_filter
+
+    from training.modules.band_matrix import gaussian_blur
+
+    image = np.random.default_rng(0).random((2, 13, 17))
+    mine = gaussian_blur(torch.from_numpy(image), 1.5).numpy()
+    # SciPy's `nearest` repeats the border value; radius 4 is round(3 * 1.5).
+    np.testing.assert_allclose(mine, gaussian_filter(image, (0, 1.5, 1.5), mode="nearest", radius=4), atol=1e-12)
+
+
+def test_a_matrix_first_met_without_gradients_serves_training_too():
+    from training.modules.band_matrix import gaussian_blur, gaussian_matrix
+
+    gaussian_matrix.cache_clear()
+    with torch.inference_mode():
+        gaussian_blur(torch.rand(1, 3, 9, 9), 0.7)
+    image = torch.rand(1, 3, 9, 9, requires_grad=True)
+    gaussian_blur(image, 0.7).square().sum().backward()
+    assert image.grad is not None and image.grad.any()
