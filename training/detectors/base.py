@@ -151,7 +151,7 @@ class Detector(nn.Module):
         """
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return, by name, how many samples of the batch each masked mean runs over (known identities, say).
+        """Return, by name, how many samples of the batch each masked mean runs over (known identities, say), of any shape.
 
         The trainer sums them over processes and hands each share of the global batch its denominators as
         `batch["counts"][name]`; a masked mean divides its sum by that, so that its gradient is the global batch's.

@@ -28,7 +28,7 @@ from training.dataset.info import DataInfo
 from training.detectors.base import Batch, Clock, DetectorCard, Losses, Prediction
 from training.detectors.clip_base import ClipSphereConfig, SphereDetector, SphereLosses
 from training.detectors.registry import register_detector
-from training.loss.boundary import boundary_loss, boundary_target
+from training.loss.boundary import boundary_counts, boundary_loss, boundary_target
 from training.loss.frequency_consistency import frequency_consistency
 from training.loss.masked import known_cross_entropy
 from training.modules.boundary_mining import BoundaryConfig, BoundaryMining, weighted_pool
@@ -156,7 +156,7 @@ class ClipCrossDomain(SphereDetector):
             counts["domain"] = (batch["domain"] >= 0).sum()
         if self.boundary is not None and self.config.losses.boundary:
             band, known = boundary_target(batch["mask"], batch["label"], self.tower.grid(batch["image"]))
-            counts |= {"boundary_on": (band * known).sum(), "boundary_off": ((1 - band) * known).sum()}
+            counts["boundary_on"], counts["boundary_off"] = boundary_counts(band, known)
         return counts
 
     def _person(self, batch: Batch) -> Tensor:

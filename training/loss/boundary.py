@@ -23,22 +23,27 @@ def boundary_target(mask: Tensor, label: Tensor, grid: tuple[int, int]) -> tuple
     return band, recorded.float().view(-1, 1, 1, 1).expand_as(band)
 
 
+def boundary_counts(band: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Return per cell of the grid how many images have the band there and how many do not, both `(1, 1, h, w)`."""
+    return (band * known).sum(dim=0, keepdim=True), ((1 - band) * known).sum(dim=0, keepdim=True)
+
+
 def boundary_loss(
-    weights: Tensor,
-    band: Tensor,
-    known: Tensor,
-    on: float | Tensor | None = None,
-    off: float | Tensor | None = None,
+    weights: Tensor, band: Tensor, known: Tensor, on: Tensor | None = None, off: Tensor | None = None
 ) -> Tensor:
-    """Return the binary cross-entropy of W over known cells, cells on the band and off it weighing half each.
+    """Return the binary cross-entropy of W over known cells, balanced at each place of the grid.
+
+    Faces are aligned, so bands lie at nearly the same places in every fake. Were all cells one heap, W could be good by knowing
+    where faces have their outlines. Therefore images with the band at a place and images without it weigh half each
+    at that place, and places that have only one of the two say nothing.
 
     Args:
         weights: W in [0, 1]; band, known: as `boundary_target` gives them; all `(B, 1, h, w)`.
-        on, off: what the two sums are divided by (their numbers of cells over the global batch); None: those of this batch.
+        on, off: `boundary_counts` of the global batch; None: those of this batch.
     """
+    if on is None or off is None:
+        on, off = boundary_counts(band, known)
     each = F.binary_cross_entropy(weights.float().clamp(1e-6, 1 - 1e-6), band, reduction="none")
-    total: Tensor = torch.zeros((), device=weights.device)
-    for cells, count in ((band * known, on), ((1 - band) * known, off)):
-        number = torch.as_tensor(cells.sum() if count is None else count, device=weights.device)
-        total = total + (each * cells).sum() / number.clamp_min(1e-6)
-    return total / 2
+    told = ((on > 0) & (off > 0)).float()
+    share = band / on.clamp_min(1e-6) + (1 - band) / off.clamp_min(1e-6)
+    return (each * known * share * told).sum() / (2 * told.sum()).clamp_min(1)

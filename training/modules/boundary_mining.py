@@ -69,6 +69,12 @@ def canny(gray: Tensor, low: int = 50, high: int = 120) -> Tensor:
     return torch.from_numpy(edges)[:, None].to(gray) / 255
 
 
+def _layer(inside: int, outside: int, stride: int = 1, dilation: int = 1) -> list[nn.Module]:
+    """Return convolution, BatchNorm (it keeps how strong a residual is beside other images) and GELU."""
+    convolution = nn.Conv2d(inside, outside, 3, stride=stride, padding=dilation, dilation=dilation, bias=False)
+    return [convolution, nn.BatchNorm2d(outside), nn.GELU()]
+
+
 class BoundaryMining(nn.Module):
     """Image in [0, 1] → W `(B, 1, h, w)` in [0, 1]."""
 
@@ -81,13 +87,13 @@ class BoundaryMining(nn.Module):
         self.register_buffer("srm", srm_kernels()[:, None], persistent=False)
         self.register_buffer("luma", torch.tensor(_LUMA).view(1, 3, 1, 1), persistent=False)
         c = config.channels
-        answer = nn.Conv2d(c, 1, 1)
+        answer = nn.Conv2d(2 * c, 1, 1)
+        # A seam is told from the face's own edges by what lies on its two sides: the last layer sees 55 pixels across.
         self.net = nn.Sequential(
-            nn.Conv2d(8, c, 3, stride=2, padding=1),
-            nn.GELU(),
-            nn.Conv2d(c, c, 3, padding=2, dilation=2),
-            nn.GroupNorm(1, c),
-            nn.GELU(),
+            *_layer(8, c, stride=2),
+            *_layer(c, 2 * c, stride=2),
+            *_layer(2 * c, 2 * c, dilation=2),
+            *_layer(2 * c, 2 * c, dilation=4),
             answer,
         )
         # Before anything is learnt, W already follows the residual: the network starts silent beside this prior.
@@ -109,11 +115,12 @@ class BoundaryMining(nn.Module):
     def forward(self, image: Tensor, grid: tuple[int, int]) -> Tensor:
         """Return W on the patch grid.
 
-        The network answers per pixel pair; a cell of the grid takes its strongest answers, softly, since a seam crosses a
+        The network answers per 4 × 4 pixels; a cell of the grid takes its strongest answers, softly, since a seam crosses a
         patch in a thin line.
         """
         evidence = self.evidence(image)
-        amount = F.avg_pool2d(evidence[:, 3:4], 2, ceil_mode=True)  # the residual's amount, (B, 1, H / 2, W / 2)
+        # The residual's amount, (B, 1, H / 4, W / 4), in the two halvings of the network, which also round up.
+        amount = F.avg_pool2d(F.avg_pool2d(evidence[:, 3:4], 2, ceil_mode=True), 2, ceil_mode=True)
         mean, spread = amount.mean(dim=(2, 3), keepdim=True), amount.std(dim=(2, 3), keepdim=True)
         logits = self.net(evidence) + self.prior * (amount - mean) / (spread + 1e-3)
         # Log-mean-exp over the cell: between mean and maximum, with gradients to all of it.

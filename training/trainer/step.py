@@ -117,7 +117,7 @@ class Stepper:
         for number, part in enumerate(parts):
             # Every share has the same weight unless samples were dropped; then the mean is still over samples.
             weight = len(part["label"]) * shares / total if size else 0.0
-            part["counts"] = {name: max(count * weight / shares, 1e-6) for name, count in batch_counts.items()}
+            part["counts"] = {name: count * weight / shares for name, count in batch_counts.items()}
             last = number == len(parts) - 1
             hold = nullcontext() if last or not self.process.distributed else self.module.no_sync()
             with hold:
@@ -136,13 +136,14 @@ class Stepper:
     def _global_size(self, batch: Batch) -> int:
         return int(self.process.sum(torch.tensor(len(batch["label"]), device=self.process.device)))
 
-    def _global_counts(self, batch: Batch) -> dict[str, float]:
+    def _global_counts(self, batch: Batch) -> dict[str, Tensor]:
         """Return the detector's masked counts summed over all processes: denominators of its masked means."""
         counts = self.detector.counts(batch)
         if not counts:
             return {}
-        values = self.process.sum(torch.stack([count.float() for count in counts.values()])).tolist()
-        return dict(zip(counts, values, strict=True))
+        values = self.process.sum(torch.cat([count.float().flatten() for count in counts.values()]))
+        parts = values.split([count.numel() for count in counts.values()])
+        return {name: part.view(counts[name].shape) for name, part in zip(counts, parts, strict=True)}
 
     def _reseed(self, step: int) -> None:
         """Make the model's own randomness a function of (seed, step, rank), so that none of it needs saving."""

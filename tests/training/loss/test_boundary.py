@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.loss.boundary import boundary_band, boundary_loss, boundary_target
+from training.loss.boundary import boundary_band, boundary_counts, boundary_loss, boundary_target
 
 
 def masks():
@@ -33,20 +33,32 @@ def test_real_images_have_no_boundary_and_fakes_without_a_mask_say_nothing():
     assert known.mean(dim=(1, 2, 3)).tolist() == [1, 1, 0, 1]
 
 
-def test_both_kinds_of_cells_weigh_half():
+def test_with_and_without_weigh_half_at_each_place():
     generator = torch.Generator().manual_seed(0)
     w = torch.rand(4, 1, 8, 8, generator=generator, requires_grad=True)
     band, known = boundary_target(masks()[[0, 0, 1, 1]], torch.tensor([1, 0, 1, 0]), (8, 8))
-    p, y, k = w.detach().numpy(), band.numpy() > 0, known.numpy() > 0
-    wanted = (-np.log(p[y & k]).mean() - np.log(1 - p[~y & k]).mean()) / 2
+    p, y, k = (a.reshape(4, 64) for a in (w.detach().numpy(), band.numpy() > 0, known.numpy() > 0))
+    each = []
+    for place in range(64):
+        on, off = p[y[:, place] & k[:, place], place], p[~y[:, place] & k[:, place], place]
+        if len(on) and len(off):
+            each.append((-np.log(on).mean() - np.log(1 - off).mean()) / 2)
+    assert len(each) == 32
     loss = boundary_loss(w, band, known)
-    assert loss.item() == pytest.approx(wanted, rel=1e-5)
-    assert boundary_loss(w, band, known, on=64.0, off=320.0).item() == pytest.approx(
-        (-np.log(p[y & k]).sum() / 64 - np.log(1 - p[~y & k]).sum() / 320) / 2, rel=1e-5
-    )
+    assert loss.item() == pytest.approx(np.mean(each), rel=1e-5)
+    doubled = [2 * count for count in boundary_counts(band, known)]
+    assert boundary_loss(w, band, known, *doubled).item() == pytest.approx(np.mean(each) / 2, rel=1e-5)
     loss.backward()
-    assert (w.grad[2] == 0).all()
-    assert (w.grad[0] != 0).all()
+    assert (w.grad[2] == 0).all()  # its band is unknown
+    assert torch.equal(w.grad[0] != 0, band[0] > 0)  # nobody has a band elsewhere: nothing to compare
+
+
+def test_knowing_where_faces_have_their_outlines_gains_nothing():
+    """W that is the same for every image is best at 1/2, however many of them are fakes with the band there."""
+    band, known = boundary_target(masks()[[0, 0, 0, 1]], torch.tensor([1, 1, 1, 0]), (8, 8))
+    w = torch.full((1, 1, 8, 8), 0.5, requires_grad=True)
+    boundary_loss(w.expand(4, 1, 8, 8), band, known).backward()
+    assert w.grad.abs().max() < 1e-6
 
 
 def test_nothing_known_is_zero():
