@@ -51,11 +51,19 @@ def training_loaders(config: Config, process: Process) -> tuple[Loader, Loader |
     tested: set[str] = set()
     for name in config.test_dataset:
         tested |= set(build_loader(config, "test", name, data_info=train.info).index.same_video_keys())
-    val = build_loader(config, "val", having, data_info=train.info, exclude=tested, **ranks)
+    val = build_loader(_images_only(config), "val", having, data_info=train.info, exclude=tested, **ranks)
     if not len(val):
         return train, None, "every validation video also stands in a test set; the last checkpoint is the result"
     note = f"best {config.metric_level} {config.metric_scoring} on the validation split of {', '.join(having)}"
     return train, val, note
+
+
+def _images_only(config: Config) -> Config:
+    """Return the configuration of loaders that a detector only predicts on: masks and landmarks are for training.
+
+    So a detector taught with masks is tested on datasets that never had any.
+    """
+    return config.model_copy(update={"with_mask": False, "with_landmark": False})
 
 
 def make_detector(config: Config, info: DataInfo | None, process: Process, pretrained: bool) -> Detector:
@@ -70,9 +78,9 @@ def test_loaders(config: Config, info: DataInfo | None, process: Process) -> dic
     """Return a loader per test set, all of them checked before the first is run."""
     if not config.test_dataset:
         raise ConfigError("test_dataset is empty; name at least one dataset in the YAML or with --test_dataset")
-    loaders = {}
+    loaders, ranks = {}, {"rank": process.rank, "world_size": process.world_size}
     for name in config.test_dataset:
-        loader = build_loader(config, "test", name, data_info=info, rank=process.rank, world_size=process.world_size)
+        loader = build_loader(_images_only(config), "test", name, data_info=info, **ranks)
         labels = loader.index.label_counts()
         absent = [word for word, label in (("real", 0), ("fake", 1)) if not labels[label]]
         if absent:
