@@ -12,7 +12,6 @@ from training.runs import test_loaders as loaders_of_test_sets
 from training.runs import training_loaders
 from training.trainer.distributed import Process
 
-
 ALONE = Process(0, 1, torch.device("cpu"))
 
 
@@ -45,5 +44,5 @@ def test_a_detector_taught_with_masks_is_tested_where_there_are_none(config, tmp
             batch = next(iter(loader))
             assert {"mask", "landmark"}.isdisjoint(batch)
             assert len(batch["image"])
-    with pytest.raises(DataError, match="masks|landmarks"):
+    with pytest.raises(DataError, match=r"masks|landmarks"):
         list(train)
