@@ -3,26 +3,24 @@
     python analysis/ablation.py analysis/ablation.yaml --out logs/ablation
 
 A run is <out>/<variant>/seed<n>; one that has its results is not run again, one that was cut off goes on from its last
-checkpoint. Another call of the same command finishes what is missing and makes the table anew.
+checkpoint. Another call of the same command finishes what is missing and makes the tables anew: ablation_<level>.csv, .md, .tex,
+.html and the figure; the reports of the full model's runs show them too.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import re
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from analysis.jobs import Job, run_missing
+from analysis.sheet import Sheet, to_markdown, write_csv, write_sheet
 from training.cli import add_common, run
-from training.errors import ConfigError, DataError, ProjectError
+from training.errors import ConfigError, DataError
 
-ROOT = Path(__file__).parents[1]
 FULL = "full"
 FIELDS = ("variant", "dataset", "level", "seeds", "mean", "deviation", "difference", "p")
 AVERAGE = "average of test sets"
@@ -36,6 +34,13 @@ class Plan:
     seeds: list[int]
     variants: dict[str, list[str]]
     common: list[str] = field(default_factory=list)
+
+    def keep(self, names: Sequence[str]) -> None:
+        """Leave out all variants but `full` and those named; ConfigError names one that there is not."""
+        for name in names:
+            if name not in self.variants:
+                raise ConfigError(f"the plan has no variant `{name}`; it has {', '.join(self.variants)}")
+        self.variants = {name: self.variants[name] for name in self.variants if name in (FULL, *names)}
 
 
 def read_plan(path: Path) -> Plan:
@@ -76,54 +81,32 @@ def folder_name(variant: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", variant.lower()).strip("_")
 
 
-def command(plan: Plan, variant: str, seed: int, run_dir: Path, device: str | None) -> list[str]:
-    """Return the command line that trains and tests one variant."""
-    line = [sys.executable, str(ROOT / "training" / "train.py"), "--detector_path", plan.detector]
-    line += ["--log_dir", str(run_dir), "--seed", str(seed), "--resume", "auto"]
-    for text in [*plan.common, *plan.variants[variant]]:
-        line += ["--set", text]
-    return line + (["--device", device] if device else [])
-
-
-def run_missing(plan: Plan, out: Path, device: str | None) -> None:
-    """Train and test what has no results yet, one run after the other; the output goes into <run>/ablation.log."""
-    from analysis.progress import progress
-
-    jobs = [
-        (variant, seed, out / folder_name(variant) / f"seed{seed}") for variant in plan.variants for seed in plan.seeds
+def jobs_of(plan: Plan, out: Path) -> list[Job]:
+    """Return the runs of a plan: all seeds of the first variant, then of the next."""
+    return [
+        Job(variant, plan.detector, seed, (*plan.common, *overrides), out / folder_name(variant) / f"seed{seed}")
+        for variant, overrides in plan.variants.items()
+        for seed in plan.seeds
     ]
-    missing = [job for job in jobs if not (job[2] / "results" / "results.json").exists()]
-    print(f"{len(jobs) - len(missing)} of {len(jobs)} runs are done")
-    for variant, seed, run_dir in progress(missing, "runs", len(missing)):
-        run_dir.mkdir(parents=True, exist_ok=True)
-        with open(run_dir / "ablation.log", "w", encoding="utf-8") as log:
-            code = subprocess.run(
-                command(plan, variant, seed, run_dir, device), stdout=log, stderr=subprocess.STDOUT, check=False
-            )
-        if code.returncode:
-            last = (run_dir / "ablation.log").read_text(encoding="utf-8").strip().splitlines()[-1:] or ["no output"]
-            raise ProjectError(
-                f"variant `{variant}` with seed {seed} failed: {last[0]} (see {run_dir / 'ablation.log'})"
-            )
 
 
-def read_figures(plan: Plan, out: Path, level: str, metric: str = "auc") -> dict[str, dict[str, list[float]]]:
-    """Return variant → test set (and the average over them) → a figure per seed, in the order of the seeds."""
+def read_figures(jobs: Sequence[Job], level: str, metric: str = "auc") -> dict[str, dict[str, list[float]]]:
+    """Return a job's title → test set (and the average over them) → a figure per seed, in the order of the jobs."""
     from analysis.results import Run
 
     found: dict[str, dict[str, list[float]]] = {}
-    for variant in plan.variants:
-        rows = found.setdefault(variant, {})
-        for seed in plan.seeds:
-            datasets = Run(out / folder_name(variant) / f"seed{seed}").datasets
-            values = {name: metrics[level][metric]["value"] for name, metrics in datasets.items()}
-            if len(values) > 1:
-                values[AVERAGE] = sum(values.values()) / len(values)
-            for name, value in values.items():
-                rows.setdefault(name, []).append(value)
+    for job in jobs:
+        rows = found.setdefault(job.title, {})
+        values = {name: metrics[level][metric]["value"] for name, metrics in Run(job.run_dir).datasets.items()}
+        if len(values) > 1:
+            values[AVERAGE] = sum(values.values()) / len(values)
+        for name, value in values.items():
+            rows.setdefault(name, []).append(value)
     sets = {frozenset(rows) for rows in found.values()}
     if len(sets) > 1:
-        raise DataError(f"the runs under {out} were tested on different test sets; delete those of an older plan")
+        raise DataError(
+            f"{', '.join(found)} were tested on different test sets; delete the runs of an older plan and run them again"
+        )
     return found
 
 
@@ -163,23 +146,29 @@ def summarise(figures: dict[str, dict[str, list[float]]], level: str) -> list[di
     return rows
 
 
-def to_markdown(rows: list[dict[str, Any]]) -> str:
+def sheet(rows: list[dict[str, Any]]) -> Sheet:
     """Return the table: a line per variant, a column per test set with mean ± deviation (difference, p)."""
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
-    lines = ["| Variant | " + " | ".join(datasets) + " |", "|---|" + "---:|" * len(datasets)]
+    lines = []
     for variant in dict.fromkeys(row["variant"] for row in rows):
-        cells = []
+        cells = [variant]
         for row in (r for r in rows if r["variant"] == variant):
             text = f"{row['mean']:.4f}" + (f" ± {row['deviation']:.4f}" if row["deviation"] is not None else "")
             if variant != FULL:
-                text += f" ({row['difference']:+.4f}" + (f", p {row['p']:.2g})" if row["p"] is not None else ")")
+                text += (
+                    f" ({row['difference']:+.4f}"
+                    + ("" if row["p"] is None else f", p {row['p']:.2g}" if row["p"] >= 1e-4 else ", p < 1e-4")
+                    + ")"
+                )
             cells.append(text)
-        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
-    note = (
-        f"{rows[0]['level'].capitalize()} AUC. Mean ± deviation over seeds; in brackets the difference to the full model and the "
-        "p-value of a paired t-test over seeds, not corrected for their number."
-    )
-    return "\n".join([*lines, "", note, ""])
+        lines.append(cells)
+    level, seeds = rows[0]["level"], rows[0]["seeds"]
+    note = f"{level.capitalize()} AUC; in brackets the difference to the full model. "
+    if seeds > 1:
+        note += f"Mean ± deviation over {seeds} seeds; p of a paired t-test over seeds, not corrected for the number of variants."
+    else:
+        note += "One seed only: how far a figure moves from seed to seed is not known, so no difference here is established."
+    return Sheet(f"Ablation, {level} level", note, ["Variant", *datasets], lines)
 
 
 def draw(rows: list[dict[str, Any]], stem: Path) -> list[Path]:
@@ -212,21 +201,27 @@ def draw(rows: list[dict[str, Any]], stem: Path) -> list[Path]:
         return style.save(drawing, stem)
 
 
-def write_tables(plan: Plan, out: Path) -> None:
-    """Write ablation_<level>.csv, .md, .png and .pdf from the runs' results."""
-    from training.io import atomic_write
+def write_tables(jobs: Sequence[Job], out: Path) -> list[Path]:
+    """Write ablation_<level>.csv, .md, .tex, .html, .png and .pdf from the runs' results; return their paths.
 
+    The runs of the full model get a section for their reports.
+    """
+    from analysis.sections import Section, publish
+
+    written = []
     for level in ("frame", "video"):
-        rows = summarise(read_figures(plan, out, level), level)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        atomic_write(out / f"ablation_{level}.csv", text.getvalue())
-        atomic_write(out / f"ablation_{level}.md", to_markdown(rows))
-        if len(plan.variants) > 1:
-            draw(rows, out / f"ablation_{level}")
-        print(to_markdown(rows))
+        rows = summarise(read_figures(jobs, level), level)
+        table = sheet(rows)
+        written += [write_csv(rows, FIELDS, out / f"ablation_{level}.csv")]
+        written += write_sheet(table, out, f"ablation_{level}")
+        several = len({job.title for job in jobs}) > 1
+        figures = draw(rows, out / f"ablation_{level}") if several else []
+        written += figures
+        section = Section(table.title, table.caption, columns=table.columns, rows=table.rows)
+        section.captions = ["Difference to the full model's AUC"] if several else []
+        publish([job.run_dir for job in jobs if job.title == FULL], f"ablation_{level}", section, figures)
+        print(to_markdown(table))
+    return written
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -244,6 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", metavar="VARIANT", help=f"these variants (and `{FULL}`) only")
     parser.add_argument("--detector_path", metavar="YAML", help="instead of the plan's")
     parser.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
+    parser.add_argument("--gpus", type=int, default=1, metavar="N", help="processes a run, one GPU each (default 1)")
     add_common(parser)
     return parser
 
@@ -256,13 +252,14 @@ def main(argv: list[str] | None = None) -> int:
     plan.seeds = arguments.seeds or plan.seeds
     plan.detector = arguments.detector_path or plan.detector
     if arguments.only:
-        unknown = [name for name in arguments.only if name not in plan.variants]
-        if unknown:
-            raise ConfigError(f"{arguments.plan} has no variant `{unknown[0]}`; it has {', '.join(plan.variants)}")
-        plan.variants = {name: plan.variants[name] for name in plan.variants if name in (FULL, *arguments.only)}
+        plan.keep(arguments.only)
     out = Path(arguments.out)
-    run_missing(plan, out, arguments.device)
-    write_tables(plan, out)
+    jobs = jobs_of(plan, out)
+    run_missing(jobs, arguments.device, arguments.gpus)
+    write_tables(jobs, out)
+    from analysis.sections import refresh_reports
+
+    refresh_reports([job.run_dir for job in jobs if job.title == FULL])
     return 0
 
 

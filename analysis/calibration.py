@@ -2,13 +2,14 @@
 
     python analysis/calibration.py logs/clip_ln/2026-01-01-12-00-00 --tpr 0.95
 
-Temperature and threshold are fitted on the validation split and judged on the test sets. They are kept beside the checkpoint, in
-checkpoints/operating_point.json.
+Temperature and threshold are fitted on the validation split, without those of its videos that also stand in a test set, and
+judged on the test sets. They are kept beside the checkpoint that they belong to, in checkpoints/operating_point.json.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from training.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from analysis.model import Trained
     from analysis.results import Predictions
 
 LIMIT = 1e-7  # probabilities are kept this far from 0 and 1 before taking logits
@@ -134,21 +136,17 @@ def draw_reliability(axes: Axes, label: ArrayLike, prob: ArrayLike, temperature:
     axes.legend(loc="lower right")
 
 
-def validation_predictions(run_dir: Path, given: str | None, overrides: list[str], device: str | None) -> Predictions:
-    """Return the validation split's predictions: those given, those of an earlier call, or new ones."""
+def validation_predictions(trained: Trained) -> Predictions:
+    """Return the validation split's predictions of this checkpoint: those of an earlier call, or new ones, which are kept."""
+    from analysis.model import predict_images, videos
+    from analysis.progress import progress
     from analysis.results import read_predictions
     from analysis.sections import folder_of
-
-    kept = folder_of(run_dir, "calibration") / "val_predictions.csv"
-    if given:
-        return read_predictions(Path(given))
-    if kept.exists():
-        return read_predictions(kept)
-    from analysis.model import load_trained, predict_images, videos
-    from analysis.progress import progress
     from training.io import atomic_write
 
-    trained = load_trained(run_dir, overrides, device)
+    kept = folder_of(trained.path, "calibration") / f"val_predictions-{trained.fingerprint()[:12]}.csv"
+    if kept.exists():
+        return read_predictions(kept)
     loader = trained.loader("val", trained.config.val_dataset or trained.config.train_dataset)
     lines = ["video,frame,label,method,prob"]
     for video in progress(videos(loader), "validation videos", len(loader.index)):
@@ -156,6 +154,30 @@ def validation_predictions(run_dir: Path, given: str | None, overrides: list[str
         lines += [f"{video.name},{frame},{video.label},{video.method},{p:.9g}" for frame, p in zip(video.frame, prob)]
     atomic_write(kept, "\n".join(lines) + "\n")
     return read_predictions(kept)
+
+
+def without_tested(val: Predictions, tests: Iterable[Predictions]) -> Predictions:
+    """Return the validation rows whose videos stand in none of the test sets, under whatever dataset name or compression.
+
+    Raises:
+        DataError: no row is left.
+    """
+    tested = {_same_video(name) for test in tests for name in np.unique(test.video).tolist()}
+    kept = val.where(np.array([_same_video(name) not in tested for name in val.video.tolist()], bool))
+    if not len(kept.prob):
+        raise DataError(
+            "every validation video also stands in a test set, and fitting on the test would be no calibration; "
+            "name other validation videos with --set val_dataset=[...]"
+        )
+    return kept
+
+
+def _same_video(name: str) -> str:
+    """Return `family/label/name` of a unique name, as `Index.same_video_keys` does."""
+    from training.dataset.identity import family
+
+    dataset, label, *_, own = name.split("/")
+    return f"{family(dataset)}/{label}/{own}"
 
 
 def _write(run_dir: Path, point: dict, judged: dict[str, dict], data: dict[str, Any]) -> None:
@@ -175,7 +197,8 @@ def _write(run_dir: Path, point: dict, judged: dict[str, dict], data: dict[str, 
     ]
     text = (
         f"Temperature {point['temperature']:.3f} and threshold {point['threshold']:.4f} (aim: {point['target_tpr']:.0%} of fakes "
-        "found) were fitted on the validation split; the table says what they give on the test sets, frames."
+        f"found) were fitted on the {point['fitted_on']} (left out: {point['left_out']}); the table says what they give on the "
+        "test sets, frames."
     )
     columns = ["Test set", "ECE", "ECE with T", "NLL", "NLL with T", "TPR at threshold", "FPR at threshold"]
     write_section(
@@ -202,21 +225,34 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
-    from analysis.results import Run
+    from analysis.results import Run, read_predictions
     from analysis.sections import refresh_reports
     from training.io import write_json
 
     source = Run(arguments.run_dir)
-    val = validation_predictions(source.path, arguments.val_predictions, arguments.set, arguments.device)
+    tests = {name: source.predictions(name) for name in source.datasets}
+    point: dict[str, Any] = {}
+    if arguments.val_predictions:
+        val = read_predictions(Path(arguments.val_predictions))
+    else:
+        from analysis.model import load_trained
+
+        trained = load_trained(source.path, arguments.set, arguments.device)
+        val = validation_predictions(trained)
+        point = {"checkpoint": trained.weights.name, "fingerprint": trained.fingerprint()}
+    left = len(np.unique(val.video))
+    val = without_tested(val, tests.values())
+    left -= len(np.unique(val.video))
     temperature = fit_temperature(val.label, val.prob)
     threshold = threshold_at_tpr(val.label, val.prob, arguments.tpr)
-    point = {
+    point |= {
         "temperature": temperature,
         "threshold": threshold,
         "target_tpr": arguments.tpr,
-        "fitted_on": "validation split, frames",
+        "fitted_on": f"validation split, frames of {len(np.unique(val.video))} videos",
+        "left_out": f"{left} validation videos that also stand in a test set",
     }
-    data = {"validation": val} | {name: source.predictions(name) for name in source.datasets}
+    data = {"validation": val} | tests
     judged = {name: judge(p.label, p.prob, temperature, threshold) for name, p in data.items()}
     _write(source.path, point, judged, data)
     write_json(source.path / "checkpoints" / "operating_point.json", point)

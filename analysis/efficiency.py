@@ -3,20 +3,20 @@
     python analysis/efficiency.py training/config/detector/clip_ln.yaml training/config/detector/xception.yaml --out tables
     python analysis/efficiency.py logs/clip_ln/A logs/xception/B          (run directories add AUC against cost)
 
-Each detector is measured in a process of its own, on random images, warmed up; speeds are medians with their spread.
+Each detector is measured in a process of its own, on random images, warmed up; speeds are medians with their spread. Writes
+efficiency.csv, .md, .tex, .html and the figure; the reports of the run directories show them too.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.sheet import Sheet, write_csv, write_sheet
 from training.cli import add_common, run
 from training.errors import ConfigError
 
@@ -187,6 +187,39 @@ def draw(rows: list[dict[str, Any]], stem: Path) -> list[Path]:
         return style.save(drawing, stem)
 
 
+def sheet(rows: list[dict[str, Any]]) -> Sheet:
+    """Return the costs as a table of texts."""
+    columns = ["Detector", "Parameters (M)", "Trainable (M)", "Multiply-adds (10⁹)", "Checkpoint (MB)"]
+    columns += ["Inference (images/s)", "Training (images/s)", "Memory, inference / training (MB)", "Mean frame AUC"]
+    lines = [
+        [row["detector"], f"{row['parameters'] / 1e6:.2f}", f"{row['trainable'] / 1e6:.3f}", f"{row['gmacs']:.2f}"]
+        + [f"{row['checkpoint_mb']:.1f}"]
+        + [f"{row[f'{what}_per_s']:.1f} ± {row[f'{what}_iqr'] / 2:.1f}" for what in ("inference", "training")]
+        + [f"{row['memory_inference_mb']:.0f} / {row['memory_training_mb']:.0f}"]
+        + ["–" if row["auc"] is None else f"{row['auc']:.4f}"]
+        for row in rows
+    ]
+    device, batch = rows[0]["device"], rows[0]["batch"]
+    note = (
+        f"Measured on {device} with batches of {batch} random images, after warm-up; speeds are medians ± half their "
+    )
+    note += (
+        "interquartile range; multiply-adds of one image at the detector's own resolution; checkpoint: weights alone."
+    )
+    return Sheet("Efficiency", note, columns, lines)
+
+
+def _report(rows: list[dict[str, Any]], sources: list[str], figures: list[Path], table: Sheet) -> None:
+    """Show the table in the reports of those sources that are run directories."""
+    from analysis.sections import Section, publish, refresh_reports
+
+    runs = [Path(path) for path in sources if Path(path).is_dir()]
+    section = Section(table.title, table.caption, columns=table.columns, rows=table.rows)
+    section.captions = ["AUC over multiply-adds" if any(row["auc"] for row in rows) else "Speed over multiply-adds"]
+    publish(runs, "efficiency", section, figures)
+    refresh_reports(runs)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("detectors", nargs="+", metavar="YAML|RUN_DIR", help="detector YAML files or run directories")
@@ -210,7 +243,6 @@ def main(argv: list[str] | None = None) -> int:
     import torch
 
     from analysis.progress import progress
-    from training.io import atomic_write
 
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     rows = []
@@ -225,13 +257,15 @@ def main(argv: list[str] | None = None) -> int:
             f"{row['gmacs']:.2f} GMACs, {row['inference_per_s']:.1f} ± {row['inference_iqr']:.1f} images/s, "
             f"training {row['training_per_s']:.1f}, {row['memory_inference_mb']:.0f} / {row['memory_training_mb']:.0f} MB"
         )
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    atomic_write(Path(arguments.out) / "efficiency.csv", text.getvalue())
-    for written in draw(rows, Path(arguments.out) / "efficiency"):
+    out, table = Path(arguments.out), sheet(rows)
+    figures = draw(rows, out / "efficiency")
+    for written in [
+        write_csv(rows, FIELDS, out / "efficiency.csv"),
+        *write_sheet(table, out, "efficiency"),
+        *figures,
+    ]:
         print(written)
+    _report(rows, arguments.detectors, figures, table)
     return 0
 
 

@@ -4,7 +4,7 @@
     python analysis/leaderboard.py RUN_A RUN_B --compare
 
 Writes leaderboard_<level>.csv, .md, .tex and .html for frames and videos; with --compare also DeLong's test and the paired
-bootstrap between every two runs on every common test set (comparison.csv).
+bootstrap between every two runs on every common test set (comparison.csv, .md, .tex, .html). The runs' reports show them too.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from analysis.leaderboard_formats import to_html, to_latex, to_markdown
-from analysis.leaderboard_table import SOURCE, Entry, Table, build_table, published_entries, run_entry
+from analysis.leaderboard_formats import caption, cell_text, row_name, to_html, to_latex, to_markdown
+from analysis.leaderboard_table import SOURCE, Table, build_table, published_entries, seeds_entry, within_of
 from analysis.results import Run, unique_names
+from analysis.sections import Section, publish, refresh_reports
+from analysis.sheet import Sheet, write_csv, write_sheet
 from training.cli import add_common, run
 from training.errors import DataError
 from training.io import atomic_write
@@ -114,18 +116,62 @@ def write_table(table: Table, folder: Path, stem: str) -> list[Path]:
     return written
 
 
-def _write_comparison(rows: list[dict], path: Path) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COMPARISON, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    atomic_write(path, text.getvalue())
-    for row in rows:
-        print(
-            f"{row['dataset']} ({row['level']}): {row['a']} {row['auc_a']:.4f} vs {row['b']} {row['auc_b']:.4f}, "
-            f"difference {row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}], "
-            f"p {row['p_delong']:.3g} (DeLong), {row['p_bootstrap']:.3g} (bootstrap)"
-        )
+def write_leaderboard(
+    groups: Mapping[str, Sequence[Run]],
+    folder: Path,
+    *,
+    within: Sequence[str] | None = None,
+    published: bool = False,
+    stem: str = "leaderboard",
+) -> list[Path]:
+    """Write and print the tables of both levels, give the runs' reports a section each, and return the files' paths.
+
+    Args:
+        groups: the runs of each row; several are one detector with several seeds.
+        within: test sets of the training domain; None: as `within_of` finds them.
+        published: put the benchmark's figures, which are of frames, above the rows of that level.
+    """
+    runs = [run for group in groups.values() for run in group]
+    domain = within if within is not None else within_of(runs)
+    written = []
+    for level in ("frame", "video"):
+        entries = published_entries() if published and level == "frame" else []
+        entries += [seeds_entry(group, name, level) for name, group in groups.items()]
+        if not entries:
+            continue
+        table = build_table(entries, level, domain)
+        written += write_table(table, folder, f"{stem}_{level}")
+        columns = table.datasets + table.summary
+        rows = [[row_name(entry), *(cell_text(table, entry, column) for column in columns)] for entry in table.entries]
+        section = Section(f"Leaderboard, {level} level", caption(table), columns=["Detector", *columns], rows=rows)
+        publish([run.path for run in runs], f"{stem}_{level}", section)
+        print("\n" + to_markdown(table))
+    return written
+
+
+def _comparison_line(row: dict) -> list[str]:
+    names = [row[key] for key in ("dataset", "level", "a", "b")]
+    difference = f"{row['difference']:+.4f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+    return [*names, f"{row['auc_a']:.4f}", f"{row['auc_b']:.4f}", difference] + [
+        f"{row[key]:.3g}" for key in ("p_delong", "p_bootstrap")
+    ]
+
+
+def write_comparison(runs: Sequence[Run], names: Sequence[str], folder: Path) -> list[Path]:
+    """Write and print `compare_runs` of both levels, give the runs' reports a section, and return the files' paths."""
+    rows = [row for level in ("frame", "video") for row in compare_runs(runs, names, level)]
+    sheet = Sheet(
+        "Comparison",
+        "AUC of two runs on the same frames; brackets: 95 % interval of the difference by paired bootstrap over videos; p of "
+        "DeLong's test (for frames its form for clustered samples) and of the bootstrap, not corrected for their number.",
+        ["Test set", "Level", "A", "B", "AUC of A", "AUC of B", "A − B", "p DeLong", "p bootstrap"],
+        [_comparison_line(row) for row in rows],
+    )
+    for line in sheet.rows:
+        print("{0} ({1}): {2} {4} vs {3} {5}, difference {6}, p {7} (DeLong), {8} (bootstrap)".format(*line))
+    section = Section("Comparison of runs", sheet.caption, columns=sheet.columns, rows=sheet.rows)
+    publish([run.path for run in runs], "leaderboard_comparison", section)
+    return [write_csv(rows, COMPARISON, folder / "comparison.csv"), *write_sheet(sheet, folder, "comparison")]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -133,7 +179,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("runs", nargs="*", metavar="RUN_DIR", help="run directories with results")
     parser.add_argument("--names", nargs="+", metavar="NAME", help="a name per run")
     parser.add_argument(
-        "--within", nargs="+", metavar="DATASET", help="test sets of the training domain (default: known)"
+        "--within",
+        nargs="+",
+        metavar="DATASET",
+        help="test sets of the training domain (default: FaceForensics++ and its parts, and what all runs were trained on)",
     )
     parser.add_argument("--published", action="store_true", help=f"add the benchmark's table ({SOURCE})")
     parser.add_argument("--compare", action="store_true", help="test every two runs for a difference")
@@ -148,24 +197,18 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if not arguments.runs and not arguments.published:
         parser.error("name at least one run directory, or ask for --published")
+    if arguments.compare and len(arguments.runs) < 2:
+        raise DataError("--compare needs at least two run directories")
     runs = [Run(path) for path in arguments.runs]
     names = unique_names(runs, arguments.names)
     folder = Path(arguments.out)
-    for level in ("frame", "video"):
-        entries: list[Entry] = [run_entry(source, name, level) for source, name in zip(runs, names)]
-        if arguments.published and level == "frame":
-            entries = published_entries() + entries
-        if not entries:
-            continue
-        table = build_table(entries, level, arguments.within)
-        for path in write_table(table, folder, f"leaderboard_{level}"):
-            print(path)
-        print("\n" + to_markdown(table))
+    groups = {name: [source] for name, source in zip(names, runs)}
+    written = write_leaderboard(groups, folder, within=arguments.within, published=arguments.published)
     if arguments.compare:
-        if len(runs) < 2:
-            raise DataError("--compare needs at least two run directories")
-        rows = [row for level in ("frame", "video") for row in compare_runs(runs, names, level)]
-        _write_comparison(rows, folder / "comparison.csv")
+        written += write_comparison(runs, names, folder)
+    for path in written:
+        print(path)
+    refresh_reports([source.path for source in runs])
     return 0
 
 

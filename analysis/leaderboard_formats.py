@@ -5,12 +5,7 @@ from __future__ import annotations
 import html
 
 from analysis.leaderboard_table import OURS, Entry, Table
-
-LATEX_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "\\": r"\textbackslash{}",
-}
+from analysis.sheet import html_page, latex_text
 
 
 def cell_text(table: Table, entry: Entry, column: str) -> str:
@@ -29,11 +24,17 @@ def cell_text(table: Table, entry: Entry, column: str) -> str:
 
 def caption(table: Table) -> str:
     """Return one sentence on what the table shows and where its figures come from."""
-    text = f"{table.level.capitalize()}-level AUC; brackets: 95 % interval by bootstrap over videos; bold: best of the column."
+    seeds = max((entry.seeds for entry in table.entries), default=1)
+    brackets = (
+        "95 % interval by bootstrap over videos" if seeds == 1 else f"mean ± standard deviation over {seeds} seeds"
+    )
+    text = f"{table.level.capitalize()}-level AUC; brackets: {brackets}; bold: best of the column."
+    text += " Top3 counts, over the rows shown, the test sets on which a row is among the three best (ties are in)."
     sources = sorted({entry.source for entry in table.entries} - {OURS})
     published = [source for source in sources if not source.startswith(OURS)]
     if published:
-        text += f" Rows marked * are published figures ({', '.join(published)}), not results of this repository."
+        text += f" Rows marked * are published figures ({', '.join(published)}), not results of this repository; "
+        text += "their averages and Top3 are computed anew from the figures per test set, so Top3 may differ from the print."
     notes = [source.removeprefix(f"{OURS}; ") for source in sources if source.startswith(OURS)]
     return " ".join([text, *notes])
 
@@ -56,10 +57,6 @@ def to_markdown(table: Table) -> str:
     return "\n".join([*lines, "", caption(table), ""])
 
 
-def _latex(text: str) -> str:
-    return "".join(LATEX_SPECIAL.get(c, c) for c in text).replace("–", "--")
-
-
 def to_latex(table: Table) -> str:
     """Return a `table*` for booktabs, within- and cross-domain columns under their own headings."""
     groups = [
@@ -72,24 +69,17 @@ def to_latex(table: Table) -> str:
         rules.append(rf"\cmidrule(lr){{{position}-{position + len(own) - 1}}}")
         position += len(own)
         columns += own
-    titles = [_latex(c.rpartition(" ")[0] if c in table.summary else c) for c in columns]
+    titles = [latex_text(c.rpartition(" ")[0] if c in table.summary else c) for c in columns]
     lines = [r"% needs \usepackage{booktabs}", r"\begin{table*}", r"\centering\scriptsize"]
-    lines += [rf"\caption{{{_latex(caption(table))}}}", rf"\begin{{tabular}}{{l{'r' * len(columns)}}}", r"\toprule"]
+    lines += [rf"\caption{{{latex_text(caption(table))}}}", rf"\begin{{tabular}}{{l{'r' * len(columns)}}}", r"\toprule"]
     lines += [" & ".join(heads) + r" \\", "".join(rules), " & ".join(["Detector", *titles]) + r" \\", r"\midrule"]
     for entry in table.entries:
         cells = []
         for column in columns:
-            text = _latex(cell_text(table, entry, column))
+            text = latex_text(cell_text(table, entry, column))
             cells.append(rf"\textbf{{{text}}}" if table.is_best(entry, column) else text)
-        lines.append(" & ".join([_latex(row_name(entry)), *cells]) + r" \\")
+        lines.append(" & ".join([latex_text(row_name(entry)), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""])
-
-
-STYLE = """body{font:15px/1.45 system-ui,"DejaVu Sans",sans-serif;margin:1.2rem;color:#1b1f24}
-div{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{padding:.3rem .6rem;border-bottom:1px solid #d9dee3;text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:#fff}
-small{color:#57606a}caption{text-align:left;color:#57606a;padding-bottom:.6rem;white-space:normal}"""
 
 
 def to_html(table: Table) -> str:
@@ -104,11 +94,4 @@ def to_html(table: Table) -> str:
             shown = f"<b>{value}</b>" if table.is_best(entry, column) else value
             cells.append(f"<td>{shown}{f' <small>{interval}</small>' if interval else ''}</td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Leaderboard, {table.level} level</title><style>{STYLE}</style></head><body>"
-        f"<p>{html.escape(caption(table))}</p><div><table><thead><tr>{head}</tr></thead><tbody>"
-        + "\n".join(rows)
-        + "</tbody></table></div></body></html>\n"
-    )
+    return html_page(f"Leaderboard, {table.level} level", caption(table), head, rows)

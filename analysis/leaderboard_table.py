@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,18 +27,24 @@ ALIASES = {
 }
 WITHIN = ("FF++_c23", "FF++_c40", "FF-DF", "FF-F2F", "FF-FS", "FF-NT")
 ORDER = (*WITHIN, "CDFv1", "CDFv2", "DF-1.0", "DFD", "DFDC", "DFDCP", "Fsh", "UADFV")
+LEVEL = re.compile(r"_(c23|c40|raw)$")  # a dataset's name may end with the compression that is meant
 DOMAINS = ("within-domain", "cross-domain")
 Interval = tuple[float, float | None, float | None]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One detector: AUC (value, low, high) by test set, and where the figures come from."""
+    """One detector: AUC (value, low, high) by test set, and where the figures come from.
+
+    Attributes:
+        seeds: training runs behind a figure; of several it is their mean, and low and high are the mean ∓ their deviation.
+    """
 
     name: str
     figures: dict[str, Interval]
     source: str = OURS
     kind: str = ""
+    seeds: int = 1
 
 
 @dataclass
@@ -111,6 +119,32 @@ def run_entry(source: Run, name: str, level: str) -> Entry:
         figures[short_name(dataset)] = (auc["value"], auc.get("low"), auc.get("high"))
     note = OURS if source.data_note is None else f"{OURS}; {source.data_note}"
     return Entry(name, figures, note)
+
+
+def seeds_entry(sources: Sequence[Run], name: str, level: str) -> Entry:
+    """Return one detector trained with several seeds as one entry: mean AUC, and mean ∓ standard deviation; see `Entry`.
+
+    A test set that not every run has is left out. One run alone is `run_entry`, with its interval over videos.
+    """
+    entries = [run_entry(source, name, level) for source in sources]
+    if len(entries) == 1:
+        return entries[0]
+    figures: dict[str, Interval] = {}
+    for dataset in entries[0].figures:
+        if all(dataset in entry.figures for entry in entries):
+            values = [entry.figures[dataset][0] for entry in entries]
+            mean, deviation = statistics.fmean(values), statistics.stdev(values)
+            figures[dataset] = (mean, mean - deviation, mean + deviation)
+    return Entry(name, figures, entries[0].source, seeds=len(entries))
+
+
+def within_of(sources: Sequence[Run]) -> list[str]:
+    """Return the test sets of the training domain: FaceForensics++ and its parts, and what all these runs were trained on."""
+    named = [run.summary.get("train_dataset") or [] for run in sources]
+    trained = [{names} if isinstance(names, str) else set(names) for names in named]
+    common = set.intersection(*trained) if trained else set()
+    tested = dict.fromkeys(name for run in sources for name in run.datasets)
+    return [*WITHIN, *(name for name in tested if {name, LEVEL.sub("", name)} & common)]
 
 
 def published_entries() -> list[Entry]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,20 @@ class Trained:
         from training.dataset import build_loader
 
         return build_loader(self.config, split, dataset, data_info=self.info)
+
+    def fingerprint(self) -> str:
+        """Return a digest of what a score depends on besides the image: the checkpoint's bytes and the configuration.
+
+        What a tool keeps under it is not taken for the work of another checkpoint.
+        """
+        from analysis.jobs import BOOKKEEPING
+
+        kept = {key: value for key, value in self.config.model_dump(mode="json").items() if key not in BOOKKEEPING}
+        digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
+        with open(self.weights, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:

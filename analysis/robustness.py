@@ -3,98 +3,23 @@
     python analysis/robustness.py logs/clip_ln/A logs/xception/B --datasets Celeb-DF-v2 --out figures/robustness
 
 Every frame is read once for all perturbations, at the detector's input resolution; H.264 codes the frames of a video as one
-stream. What is done is kept video by video in <run>/analysis/robustness/<dataset>.jsonl, and a second call goes on from there.
+stream. What is done is kept video by video in <run>/analysis/robustness/<dataset>-<key>.jsonl, and a second call goes on from
+there; the key stands for the checkpoint, the configuration, the perturbations' parameters and the seed.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from analysis.perturbations import KINDS, SEVERITIES, perturb
+from analysis.perturbations import KINDS, SEVERITIES
+from analysis.robustness_journal import CLEAN, conditions, journal_key, measure
+from analysis.sheet import Sheet, write_csv, write_sheet
 from training.cli import add_common, run
-from training.errors import DataError
 
-if TYPE_CHECKING:
-    from analysis.model import Video
-
-CLEAN = "clean"
 FIELDS = ("detector", "dataset", "level", "kind", "severity", "parameter", "value", "auc", "low", "high")
 RESAMPLES = 500
-
-
-def conditions(kinds: Sequence[str], severities: Sequence[int]) -> list[tuple[str, int]]:
-    """Return the untouched condition and every perturbation asked for."""
-    return [(CLEAN, 0), *((kind, severity) for kind in kinds for severity in severities)]
-
-
-def read_done(path: Path, wanted: Sequence[tuple[str, int]]) -> dict[str, dict]:
-    """Return the videos of a journal that have every condition; a last line cut short by a crash is left out."""
-    done: dict[str, dict] = {}
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    for number, line in enumerate(lines, 1):
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number < len(lines):
-                raise DataError(
-                    f"{path}, line {number} is damaged ({error.msg}); delete the file to start anew"
-                ) from error
-            continue
-        if all(f"{kind}-{severity}" in entry["prob"] for kind, severity in wanted):
-            done[entry["video"]] = entry
-    return done
-
-
-def score_video(detector: Any, video: Video, wanted: Sequence[tuple[str, int]], seed: int, batch_size: int) -> dict:
-    """Return the video's fake probabilities under every condition: `{"video", "label", "prob": {"jpeg-3": [...]}}`."""
-    import numpy as np
-
-    from analysis.model import predict_images
-
-    # (N, 3, H, W) or, for clips, (N, T, 3, H, W) → (N T, H, W, 3)
-    frames = video.image.reshape(-1, *video.image.shape[-3:]).transpose(0, 2, 3, 1)
-    frames = np.ascontiguousarray(frames)
-    prob = {}
-    for kind, severity in wanted:
-        changed = frames if kind == CLEAN else perturb(frames, kind, severity, seed=seed, video=video.name)
-        image = changed.transpose(0, 3, 1, 2).reshape(video.image.shape)
-        found = predict_images(detector, image, batch_size)
-        prob[f"{kind}-{severity}"] = [float(f"{value:.9g}") for value in found]
-    return {"video": video.name, "label": video.label, "prob": prob}
-
-
-def measure(
-    detector: Any,
-    source: Iterable[Video],
-    path: Path,
-    wanted: Sequence[tuple[str, int]],
-    *,
-    seed: int = 0,
-    batch_size: int = 32,
-) -> list[dict]:
-    """Score every video that `path` does not hold yet, adding a line each; return the entries of all of them."""
-    done = read_done(path, wanted)
-    entries = []
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        # The rewritten journal ends with a whole line, so that new ones do not grow on to a cut one.
-        from training.io import atomic_write
-
-        atomic_write(path, "".join(json.dumps(entry) + "\n" for entry in done.values()))
-    with open(path, "a", encoding="utf-8") as journal:
-        for video in source:
-            if video.name not in done:
-                done[video.name] = score_video(detector, video, wanted, seed, batch_size)
-                journal.write(json.dumps(done[video.name]) + "\n")
-                journal.flush()
-            entries.append(done[video.name])
-    return entries
 
 
 def summarise(entries: Sequence[dict], wanted: Sequence[tuple[str, int]], detector: str, dataset: str) -> list[dict]:
@@ -177,25 +102,52 @@ def draw(rows: Sequence[dict], stem: Path, level: str = "frame") -> list[Path]:
         return style.save(drawing, stem)
 
 
-def write_rows(rows: Sequence[dict], path: Path) -> None:
-    """Write the rows as CSV."""
-    from training.io import atomic_write
+def sheet(rows: Sequence[dict], level: str) -> Sheet:
+    """Return the table: a line per detector, test set and perturbation, a column per severity."""
+    rows = [row for row in rows if row["level"] == level]
+    severities = sorted({row["severity"] for row in rows if row["kind"] != CLEAN})
+    aucs = {(r["detector"], r["dataset"], r["kind"], r["severity"]): r["auc"] for r in rows}
+    lines = []
+    for detector, dataset, kind in dict.fromkeys((r["detector"], r["dataset"], r["kind"]) for r in rows):
+        if kind == CLEAN:
+            continue
+        clean = aucs[detector, dataset, CLEAN, 0]
+        found = [aucs[detector, dataset, kind, severity] for severity in severities]
+        lines.append([detector, dataset, kind_title(kind), *(f"{auc:.4f}" for auc in [clean, *found])])
+    parameters = "; ".join(
+        f"{kind_title(kind)}: {SEVERITIES[kind][0]} {', '.join(str(SEVERITIES[kind][1][s - 1]) for s in severities)}"
+        for kind in dict.fromkeys(row["kind"] for row in rows if row["kind"] != CLEAN)
+    )
+    note = f"{level.capitalize()} AUC under perturbations of the face crops at the detector's input resolution. {parameters}."
+    columns = [
+        "Detector",
+        "Test set",
+        "Perturbation",
+        "Untouched",
+        *(f"Severity {severity}" for severity in severities),
+    ]
+    return Sheet(f"Robustness, {level} level", note, columns, lines)
 
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    atomic_write(path, text.getvalue())
+
+def write_tables(rows: Sequence[dict], out: Path) -> list[Path]:
+    """Write robustness.csv and, for each level, .md, .tex, .html, .png and .pdf; return their paths."""
+    written = [write_csv(rows, FIELDS, out / "robustness.csv")]
+    for level in ("frame", "video"):
+        written += write_sheet(sheet(rows, level), out, f"robustness_{level}")
+        written += draw(rows, out / f"robustness_{level}", level)
+    return written
 
 
 def _finish(rows: list[dict], folder: Path) -> None:
     """Leave table, figure and report section in the run's own folder."""
     from analysis.sections import Section, write_section
 
-    write_rows(rows, folder / "robustness.csv")
+    write_csv(rows, FIELDS, folder / "robustness.csv")
     draw(rows, folder / "robustness")
+    strongest = max(row["severity"] for row in rows)
     worst = sorted(
-        (r for r in rows if r["level"] == "frame" and r["severity"] in (0, 5)), key=lambda r: (r["dataset"], r["auc"])
+        (r for r in rows if r["level"] == "frame" and r["severity"] in (0, strongest)),
+        key=lambda r: (r["dataset"], r["auc"]),
     )
     section = Section(
         "Robustness",
@@ -249,7 +201,7 @@ def main(argv: list[str] | None = None) -> int:
     everything: list[dict] = []
     for name, run_dir in zip(names, arguments.runs):
         trained = load_trained(run_dir, arguments.set, arguments.device)
-        folder = folder_of(trained.path, "robustness")
+        folder, key = folder_of(trained.path, "robustness"), journal_key(trained.fingerprint(), arguments.seed)
         rows: list[dict] = []
         for dataset in arguments.datasets or trained.config.test_dataset:
             loader = trained.loader("test", dataset)
@@ -257,7 +209,7 @@ def main(argv: list[str] | None = None) -> int:
             entries = measure(
                 trained.detector,
                 source,
-                folder / f"{dataset}.jsonl",
+                folder / f"{dataset}-{key}.jsonl",
                 wanted,
                 seed=arguments.seed,
                 batch_size=trained.config.test_batchSize,
@@ -266,10 +218,8 @@ def main(argv: list[str] | None = None) -> int:
         _finish(rows, folder)
         everything += rows
     out = Path(arguments.out) if arguments.out else folder_of(Path(arguments.runs[0]), "robustness")
-    write_rows(everything, out / "robustness.csv")
-    for level in ("frame", "video"):
-        for path in draw(everything, out / f"robustness_{level}", level):
-            print(path)
+    for path in write_tables(everything, out):
+        print(path)
     refresh_reports([Path(path) for path in arguments.runs])
     return 0
 

@@ -7,11 +7,11 @@ A tool writes into `<run>/analysis/<tool>/` its tables, its figures, and last `s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from training.errors import DataError
-from training.io import read_json, write_json
+from training.io import atomic_write, read_json, write_json
 
 
 @dataclass
@@ -53,10 +53,23 @@ def read_sections(run_dir: Path) -> list[tuple[Path, Section]]:
     return found
 
 
+def publish(run_dirs: Sequence[Path], tool: str, section: Section, figures: Sequence[Path] = ()) -> None:
+    """Give each of several runs the same section, with copies of those of the `figures` that are PNG.
+
+    For tools whose tables stand over many runs; the section's `figures` are filled in here.
+    """
+    pictures = [path for path in figures if path.suffix == ".png"]
+    for run_dir in dict.fromkeys(Path(path) for path in run_dirs):
+        folder = folder_of(run_dir, tool)
+        for path in pictures:
+            atomic_write(folder / path.name, path.read_bytes())
+        write_section(folder, replace(section, figures=[path.name for path in pictures]))
+
+
 def refresh_reports(run_dirs: Sequence[Path]) -> None:
     """Write the reports of these runs anew, where they have results; say where they are."""
     from analysis.report import write_report
 
-    for run_dir in run_dirs:
+    for run_dir in dict.fromkeys(run_dirs):
         if (Path(run_dir) / "results" / "results.json").exists():
             print(f"report: {write_report(Path(run_dir))}")

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from scipy.stats import t
 
-from analysis import ablation
-from analysis.ablation import AVERAGE, Plan, command, folder_name, main, paired_p, read_plan, summarise
+from analysis import ablation, jobs
+from analysis.ablation import AVERAGE, Plan, folder_name, jobs_of, main, paired_p, read_plan, summarise
 from training.errors import ConfigError, DataError, ProjectError
 
 PLAN = {
@@ -17,6 +17,8 @@ PLAN = {
     "set": ["nEpochs=1"],
     "variants": {"full": [], "no slerp": ["slerp=false"]},
 }
+
+COUNTS = {"frames_real": 40, "frames_fake": 40, "videos_real": 20, "videos_fake": 20}
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def write_results(run_dir, value):
     (run_dir / "results").mkdir(parents=True, exist_ok=True)
     figure = {"value": value, "low": value, "high": value}
     datasets = {
-        name: {level: {"auc": figure | {"value": value + shift}} for level in ("frame", "video")}
+        name: {level: {"auc": figure | {"value": value + shift}} for level in ("frame", "video")} | {"counts": COUNTS}
         for name, shift in (("A", 0), ("B", 0.1))
     }
     (run_dir / "results" / "results.json").write_text(json.dumps({"datasets": datasets}))
@@ -71,11 +73,14 @@ def test_files_that_are_no_plan(tmp_path):
         read_plan(tmp_path / "bad.yaml")
 
 
-def test_command_line_carries_all_overrides():
-    plan = Plan("d.yaml", [3], {"full": [], "x": ["a=1"]}, ["b=2"])
-    line = command(plan, "x", 3, Path("out"), "cpu")
-    expected = "--detector_path d.yaml --log_dir out --seed 3 --resume auto --set b=2 --set a=1 --device cpu"
-    assert line[2:] == expected.split()
+def test_a_plan_is_a_run_per_variant_and_seed():
+    found = jobs_of(Plan("d.yaml", [3, 4], {"full": [], "no x": ["a=1"]}, ["b=2"]), Path("out"))
+    assert [(job.title, job.seed, job.run_dir) for job in found] == [
+        (title, seed, Path("out") / folder / f"seed{seed}")
+        for title, folder in (("full", "full"), ("no x", "no_x"))
+        for seed in (3, 4)
+    ]
+    assert found[2].overrides == ("b=2", "a=1"), "the variant's own override is the stronger one"
 
 
 def test_p_value_is_the_paired_t_test_by_hand():
@@ -97,6 +102,7 @@ def test_summary_by_hand():
 
 def test_only_missing_runs_are_run_and_the_table_is_made(plan_file, tmp_path, monkeypatch, capsys):
     out, started = tmp_path / "out", []
+    monkeypatch.setattr(jobs, "is_done", lambda job: job.tested)
 
     def train(line, **_):
         run_dir = Path(line[line.index("--log_dir") + 1])
@@ -104,7 +110,7 @@ def test_only_missing_runs_are_run_and_the_table_is_made(plan_file, tmp_path, mo
         write_results(run_dir, 0.8 + 0.01 * int(line[line.index("--seed") + 1]) - 0.05 * ("slerp=false" in line))
         return type("Done", (), {"returncode": 0})()
 
-    monkeypatch.setattr(ablation.subprocess, "run", train)
+    monkeypatch.setattr(jobs.subprocess, "run", train)
     write_results(out / "full" / "seed0", 0.8)
     main([str(plan_file), "--out", str(out)])
     assert started == ["full/seed1", "no_slerp/seed0", "no_slerp/seed1"]
@@ -115,7 +121,10 @@ def test_only_missing_runs_are_run_and_the_table_is_made(plan_file, tmp_path, mo
     assert float(rows["no slerp", "A"]["difference"]) == pytest.approx(-0.05)
     assert float(rows["full", AVERAGE]["mean"]) == pytest.approx(0.855)
     assert (out / "ablation_video.pdf").exists()
-    assert "| no slerp |" in (out / "ablation_video.md").read_text()
+    table = (out / "ablation_video.md").read_text()
+    assert "| no slerp |" in table
+    assert "over 2 seeds" in table
+    assert "Ablation, frame level" in (out / "full/seed1/report.html").read_text()
     assert "4 of 4 runs are done" in capsys.readouterr().out
 
 
@@ -124,7 +133,7 @@ def test_a_failed_run_is_named_with_its_last_line(plan_file, tmp_path, monkeypat
         stdout.write("error: no such dataset\n")
         return type("Done", (), {"returncode": 2})()
 
-    monkeypatch.setattr(ablation.subprocess, "run", train)
+    monkeypatch.setattr(jobs.subprocess, "run", train)
     with pytest.raises(ProjectError, match=r"`full` with seed 0 failed: error: no such dataset"):
         main([str(plan_file), "--out", str(tmp_path / "out")])
     with pytest.raises(ConfigError, match="no variant `x`"):
@@ -132,7 +141,7 @@ def test_a_failed_run_is_named_with_its_last_line(plan_file, tmp_path, monkeypat
 
 
 def test_runs_of_different_test_sets_are_not_mixed(tmp_path):
-    plan = Plan("d", [0], {"full": [], "x": []})
+    made = jobs_of(Plan("d", [0], {"full": [], "x": []}), tmp_path)
     write_results(tmp_path / "full/seed0", 0.8)
     write_results(tmp_path / "x/seed0", 0.8)
     path = tmp_path / "x/seed0/results/results.json"
@@ -140,7 +149,14 @@ def test_runs_of_different_test_sets_are_not_mixed(tmp_path):
     del content["datasets"]["B"]
     path.write_text(json.dumps(content))
     with pytest.raises(DataError, match="different test sets"):
-        ablation.read_figures(plan, tmp_path, "frame")
+        ablation.read_figures(made, "frame")
+
+
+def test_one_seed_establishes_nothing():
+    rows = summarise({"full": {"A": [0.9]}, "less": {"A": [0.7]}}, "frame")
+    table = ablation.sheet(rows)
+    assert table.rows == [["full", "0.9000"], ["less", "0.7000 (-0.2000)"]]
+    assert "no difference here is established" in table.caption
 
 
 def test_folder_names():

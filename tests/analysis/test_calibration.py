@@ -12,7 +12,9 @@ from analysis.calibration import (
     negative_log_likelihood,
     reliability,
     threshold_at_tpr,
+    without_tested,
 )
+from analysis.results import Predictions
 from training.errors import ConfigError, DataError
 
 
@@ -67,14 +69,63 @@ def test_bad_requests():
         threshold_at_tpr([1], [0.2], 95)
 
 
-def test_command_keeps_the_operating_point_and_shows_it(own_run, capsys):
-    csv = own_run / "results/FaceForensics++/predictions.csv"
+def predictions(*videos, frames=2):
+    names = np.repeat(videos, frames)
+    label = np.array(["fake" in name for name in names], np.int64)
+    return Predictions(names, np.tile(np.arange(frames), len(videos)), label, label, label * 0.5 + 0.2)
+
+
+def test_validation_videos_that_stand_in_a_test_set_are_left_out():
+    val = predictions("FaceForensics++/real/c23/1", "FaceForensics++/fake/c23/1_2", "FaceForensics++/fake/c23/3_4")
+    tests = [predictions("FaceForensics++/fake/c40/1_2"), predictions("Celeb-DF-v2/real/1")]
+    assert np.unique(without_tested(val, tests).video).tolist() == [
+        "FaceForensics++/fake/c23/3_4",
+        "FaceForensics++/real/c23/1",
+    ]
+    with pytest.raises(DataError, match="every validation video also stands in a test set"):
+        without_tested(val, [val])
+
+
+def test_ece_and_temperature_agree_with_torch():
+    """Bins by bucketize, temperature by L-BFGS on the cross-entropy of torch: nothing shared with the tool."""
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    label, prob = calibrated(800, seed=5)
+    prob = prob**1.7
+    y, p = torch.tensor(label, dtype=torch.float64), torch.tensor(prob)
+    row = torch.bucketize(p, torch.linspace(0, 1, 16, dtype=torch.float64)[1:-1], right=True)
+    gaps = [(y[row == b].mean() - p[row == b].mean()).abs() * (row == b).sum() for b in range(15) if (row == b).any()]
+    assert expected_calibration_error(label, prob, 15) == pytest.approx(float(sum(gaps)) / 800, abs=1e-12)
+    scale = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    search = torch.optim.LBFGS([scale], max_iter=200, line_search_fn="strong_wolfe", tolerance_grad=1e-12)
+
+    def closure():
+        search.zero_grad()
+        loss = binary_cross_entropy_with_logits(torch.logit(p, 1e-7) / scale.exp(), y)
+        loss.backward()
+        return loss
+
+    search.step(closure)
+    assert fit_temperature(label, prob) == pytest.approx(float(scale.exp().detach()), rel=1e-4)
+
+
+def test_command_keeps_the_operating_point_and_shows_it(own_run, tmp_path, capsys):
+    tested = own_run / "results/FaceForensics++/predictions.csv"
+    with pytest.raises(DataError, match="also stands in a test set"):
+        main([str(own_run), "--val_predictions", str(tested)])
+    # The same scores under other names, and one video that is tested too.
+    head, *lines = tested.read_text().splitlines()
+    other = [line.replace("/c23/", "/c23/1") for line in lines]
+    csv = tmp_path / "val.csv"
+    csv.write_text("\n".join([head, *other, *lines[:6]]) + "\n")
     main([str(own_run), "--val_predictions", str(csv), "--tpr", "0.9"])
     point = json.loads((own_run / "checkpoints/operating_point.json").read_text())
     judged = json.loads((own_run / "analysis/calibration/calibration.json").read_text())["datasets"]
     assert judged["validation"]["tpr"] >= 0.9
     assert judged["validation"]["nll_calibrated"] <= judged["validation"]["nll"] + 1e-9
-    assert judged["validation"] == judged["FaceForensics++"]
+    assert judged["validation"] == judged["FaceForensics++"], "the video that is tested too was left out"
+    assert point["left_out"].startswith("1 validation video")
     assert point["target_tpr"] == 0.9
     assert "Calibration" in (own_run / "report.html").read_text()
     assert f"threshold {point['threshold']:.6f}" in capsys.readouterr().out

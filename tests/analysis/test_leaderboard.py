@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from analysis.leaderboard import compare_runs, main
+from analysis.leaderboard import compare_runs, main, write_leaderboard
 from analysis.leaderboard_formats import caption, to_html, to_latex, to_markdown
-from analysis.leaderboard_table import PUBLISHED, Entry, build_table, published_entries, run_entry
+from analysis.leaderboard_table import (
+    PUBLISHED,
+    Entry,
+    build_table,
+    published_entries,
+    run_entry,
+    seeds_entry,
+    within_of,
+)
 from analysis.results import Run
 from training.errors import DataError
 
@@ -89,8 +97,10 @@ def test_command_writes_every_format(run_dir, make_run_dir, tmp_path, capsys):
     other = make_run_dir("other", gain=0.3, detector="xception")
     main([str(run_dir), str(other), "--published", "--compare", "--out", str(tmp_path / "out")])
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"comparison.csv"} | {
-        f"leaderboard_{level}.{s}" for level in ("frame", "video") for s in ("csv", "md", "tex", "html")
+    assert names == {
+        f"{stem}.{s}"
+        for stem in ("leaderboard_frame", "leaderboard_video", "comparison")
+        for s in ("csv", "md", "tex", "html")
     }
     with open(tmp_path / "out" / "comparison.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 3 * 2
@@ -101,3 +111,27 @@ def test_command_writes_every_format(run_dir, make_run_dir, tmp_path, capsys):
     assert float(rows["clip_ln"]["DFDCP_low"]) == value["low"]
     assert rows["Xception"]["source"] == "arXiv 2307.01426"
     assert "xception" in capsys.readouterr().out
+    report = (other / "report.html").read_text()
+    assert "Leaderboard, frame level" in report
+    assert "Comparison of runs" in report
+
+
+def test_several_seeds_are_one_row_with_mean_and_deviation(make_run_dir, tmp_path):
+    runs = [Run(make_run_dir(f"s{seed}", datasets=("Celeb-DF-v2", "X"), seed=seed)) for seed in range(3)]
+    runs.append(Run(make_run_dir("short", datasets=("Celeb-DF-v2",), seed=3)))
+    found = seeds_entry(runs, "ours", "video")
+    values = [run.datasets["Celeb-DF-v2"]["video"]["auc"]["value"] for run in runs]
+    mean, deviation = np.mean(values), np.std(values, ddof=1)
+    assert found.figures["CDFv2"] == pytest.approx((mean, mean - deviation, mean + deviation))
+    assert set(found.figures) == {"CDFv2"}, "a mean over some of the seeds would be compared with means over all"
+    written = write_leaderboard({"ours": runs}, tmp_path / "out", stem="main")
+    assert {path.name for path in written} >= {"main_frame.md", "main_video.tex"}
+    assert "mean ± standard deviation over 4 seeds" in (tmp_path / "out/main_frame.md").read_text()
+
+
+def test_test_sets_of_the_training_domain(make_run_dir):
+    a, b = (Run(make_run_dir(n, datasets=("FaceForensics++", "FaceForensics++_c40", "X"))) for n in "ab")
+    assert set(within_of([a, b])) >= {"FaceForensics++", "FaceForensics++_c40", "FF-DF"}
+    assert "X" not in within_of([a, b])
+    b.summary["train_dataset"] = ["X"]
+    assert "FaceForensics++" not in within_of([a, b]), "not trained on by both"

@@ -6,8 +6,10 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from analysis import robustness_journal
 from analysis.model import Video, predict_images, videos
-from analysis.robustness import conditions, draw, measure, read_done, summarise, write_rows
+from analysis.robustness import draw, sheet, summarise, write_tables
+from analysis.robustness_journal import conditions, journal_key, measure, read_done
 from training.errors import DataError
 
 
@@ -79,11 +81,47 @@ def test_table_and_figure(tmp_path):
         assert row["low"] <= row["auc"] <= row["high"]
     jpeg = next(row for row in rows if row["kind"] == "jpeg" and row["severity"] == 5)
     assert (jpeg["parameter"], jpeg["value"]) == ("quality", 10)
-    write_rows(rows, tmp_path / "r.csv")
-    with open(tmp_path / "r.csv", newline="") as file:
-        assert float(next(csv.DictReader(file))["auc"]) == rows[0]["auc"]
     other = [row | {"detector": "dark"} for row in rows]
+    written = write_tables([*rows, *other], tmp_path / "out")
+    assert {path.suffix for path in written} == {".csv", ".md", ".tex", ".html", ".png", ".pdf"}
+    with open(tmp_path / "out/robustness.csv", newline="") as file:
+        assert float(next(csv.DictReader(file))["auc"]) == rows[0]["auc"]
     assert all(path.stat().st_size > 1000 for path in draw([*rows, *other], tmp_path / "figure"))
+
+
+def test_table_has_a_line_per_perturbation_and_a_column_per_severity(tmp_path):
+    rows = summarise(measure(Brightness(), made_videos(), tmp_path / "x.jsonl", WANTED), WANTED, "bright", "X")
+    table = sheet(rows, "video")
+    assert table.columns == ["Detector", "Test set", "Perturbation", "Untouched", "Severity 2", "Severity 5"]
+    assert [line[:3] for line in table.rows] == [["bright", "X", "JPEG"], ["bright", "X", "Brightness"]]
+    values = {(row["kind"], row["severity"]): row["auc"] for row in rows if row["level"] == "video"}
+    expected = [values["clean", 0], values["jpeg", 2], values["jpeg", 5]]
+    assert table.rows[0][3:] == [f"{value:.4f}" for value in expected]
+    assert "JPEG: quality" in table.caption
+
+
+def test_other_checkpoints_seeds_and_parameters_have_other_journals(monkeypatch):
+    before = journal_key("a", 0)
+    assert before == journal_key("a", 0)
+    changed = robustness_journal.SEVERITIES | {"jpeg": ("quality", (99, 98, 97, 96, 95))}
+    keys = {before, journal_key("b", 0), journal_key("a", 1)}
+    monkeypatch.setattr(robustness_journal, "SEVERITIES", changed)
+    keys.add(journal_key("a", 0))
+    assert len(keys) == 4
+
+
+def test_a_video_whose_pixels_changed_is_scored_anew(tmp_path):
+    path = tmp_path / "x.jsonl"
+    measure(Brightness(), made_videos(), path, WANTED)
+    changed = list(made_videos())
+    changed[3].image[:] = 255 - changed[3].image
+    detector = Brightness()
+    entries = measure(detector, changed, path, WANTED)
+    assert detector.seen == 3 * len(WANTED)
+    np.testing.assert_allclose(entries[3]["prob"]["clean-0"], changed[3].image.reshape(3, -1).mean(1) / 255, rtol=1e-5)
+    again = Brightness()
+    assert measure(again, changed, path, WANTED) == entries
+    assert again.seen == 0, "of two lines on a video the later one counts"
 
 
 def test_videos_join_the_batches_of_a_loader():

@@ -68,9 +68,13 @@ def test_untouched_frames_give_the_auc_of_testing(trained):
 
 def test_temperature_comes_from_the_validation_split(trained):
     calibration.main([str(trained), "--device", "cpu"])
-    kept = (trained / "analysis/calibration/val_predictions.csv").read_text().splitlines()[1:]
+    (path,) = (trained / "analysis/calibration").glob("val_predictions-*.csv")
+    kept = path.read_text().splitlines()[1:]
     assert {line.split(",")[0].rsplit("/", 1)[1] for line in kept} == {"720", "720_672"}
-    assert json.loads((trained / "checkpoints/operating_point.json").read_text())["target_tpr"] == 0.95
+    point = json.loads((trained / "checkpoints/operating_point.json").read_text())
+    assert point["target_tpr"] == 0.95
+    assert (trained / "checkpoints" / point["checkpoint"]).exists()
+    assert point["fingerprint"].startswith(path.stem.partition("-")[2])
 
 
 def test_heat_maps_of_every_kind(trained, capsys):

@@ -174,9 +174,19 @@ def _shape_of(name: str, tag: str | None) -> tuple[Mapping[str, Any], bool]:
     return shape, bool(published.get("quick_gelu", False)) if published else True
 
 
-def _weights_of(backbone: str, wish: str) -> Path:
-    """Return the file that `pretrained` means: itself, the backbone's file in training/pretrained/, or a download."""
+def local_tower(backbone: str, wish: str) -> Path | None:
+    """Return the file on this machine that `pretrained` means: itself, or the backbone's in training/pretrained/; else None."""
     given = find_weights(wish)
+    if given:
+        return given
+    stems = [f"{backbone}-{wish}", *([backbone] if wish == "openai" else [])]
+    names = (f"{stem}{suffix}" for stem in stems for suffix in _SUFFIXES)
+    return next((PRETRAINED_DIR / name for name in names if (PRETRAINED_DIR / name).is_file()), None)
+
+
+def _weights_of(backbone: str, wish: str) -> Path:
+    """Return the file that `pretrained` means: the one on this machine, or a download."""
+    given = local_tower(backbone, wish)
     if given:
         return given
     import open_clip
@@ -187,15 +197,11 @@ def _weights_of(backbone: str, wish: str) -> Path:
             f"pretrained: `{wish}` is neither a file (also not in {PRETRAINED_DIR}) nor a tag of {backbone}; "
             f"tags: {', '.join(tags) or 'none, it trains from scratch: write null'}"
         )
-    stems = [f"{backbone}-{wish}", backbone] if wish == "openai" else [f"{backbone}-{wish}"]
-    for stem in stems:
-        for suffix in _SUFFIXES:
-            if (PRETRAINED_DIR / f"{stem}{suffix}").is_file():
-                return PRETRAINED_DIR / f"{stem}{suffix}"
+    stem = backbone if wish == "openai" else f"{backbone}-{wish}"
     try:
         return Path(open_clip.download_pretrained(open_clip.get_pretrained_cfg(backbone, wish)))
     except Exception as error:
         raise WeightsError(
             f"the weights `{wish}` of {backbone} cannot be fetched ({type(error).__name__}); put them as "
-            f"{PRETRAINED_DIR / (stems[-1] + '.safetensors')} (or .pt, .bin; open_clip's or Hugging Face's names), or write null"
+            f"{PRETRAINED_DIR / (stem + '.safetensors')} (or .pt, .bin; open_clip's or Hugging Face's names), or write null"
         ) from error

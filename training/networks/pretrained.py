@@ -36,12 +36,13 @@ def load_pretrained(
     """
     if wish is None:
         return
-    given = _file_of(wish)
+    given = local_trunk(wish)
     state = read_state(given) if given else _download(wish, architecture)
     assign_state(trunk, state, str(given or wish), may_ignore=tuple(ignore), convert=convert)
 
 
-def _file_of(wish: str) -> Path | None:
+def local_trunk(wish: str) -> Path | None:
+    """Return the file on this machine that `pretrained` means, also without its suffix; None when there is none."""
     for name in (wish, *(wish + suffix for suffix in _SUFFIXES)):
         found = find_weights(name)
         if found:
