@@ -5,7 +5,8 @@ On top of LayerNorm-tuned CLIP on the hypersphere (`clip_ln`; arXiv 2503.19683, 
 - Freq-Adapter (`modules/freq_adapter.py`): FFT and DWT branches side by side give frequency tokens, which join the tower as
   zero-initialised gated residuals and are pooled for the fusion.
 - Boundary Mining (`modules/boundary_mining.py`): high-pass residuals and edges make W in [0, 1], which weights the pooling of
-  patch tokens and of frequency tokens.
+  patch tokens and of frequency tokens. W learns from the pooling or, where `losses.boundary` has a weight, from forgery masks
+  alone: classification would bend it to the face's own outline, which serves pooling but finds no seam.
 - Identity-invariant learning (`modules/identity.py`): a discriminator of identities on CLS behind a gradient reversal layer;
   optionally one of training domains.
 
@@ -125,7 +126,8 @@ class ClipCrossDomain(SphereDetector):
         out: dict[str, Any] = {}
         weights = tokens = residuals = None
         if self.boundary is not None:
-            weights = out["boundary"] = self.boundary(pixels, grid)  # (B, 1, h, w)
+            out["boundary"] = self.boundary(pixels, grid)  # (B, 1, h, w)
+            weights = self._steering(out)
         if self.freq is not None:
             tokens, energies = self.freq(pixels, grid)  # (B, N, D)
             residuals = self.freq.residuals(tokens)
@@ -188,4 +190,9 @@ class ClipCrossDomain(SphereDetector):
         assert self.freq is not None
         view = degraded_view(self.pixels(batch))
         tokens, _ = self.freq(view, self.tower.grid(view))
-        return frequency_consistency(prediction["freq"], weighted_pool(tokens, prediction.get("boundary")))
+        return frequency_consistency(prediction["freq"], weighted_pool(tokens, self._steering(prediction)))
+
+    def _steering(self, prediction: Prediction) -> Tensor | None:
+        """Return W as the pooling sees it: without gradient where masks teach it."""
+        w = prediction.get("boundary")
+        return w.detach() if w is not None and self.config.losses.boundary else w

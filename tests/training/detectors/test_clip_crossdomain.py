@@ -181,6 +181,16 @@ def test_the_identity_loss_unteaches_the_tower_by_lambda(which):
     torch.testing.assert_close(gradients[5], -strength * detector.tower.visual.conv1.weight.grad)
 
 
+def test_w_learns_from_masks_alone_where_they_teach_it():
+    for weight in (0.0, 1.0):
+        detector = build(losses={"boundary": weight}, with_mask=True).train()
+        ready = detector.prepare(batch())
+        losses = detector.get_losses(ready, detector(ready))
+        sum(loss for name, loss in losses.items() if name not in ("overall", "boundary")).backward()
+        reached = [parameter.grad is not None for parameter in detector.boundary.parameters()]
+        assert reached == [weight == 0] * len(reached)
+
+
 def test_counts_over_processes_are_the_denominators():
     detector = build(losses={"boundary": 1.0}, with_mask=True, domain={"enabled": True}).train()
     ready = detector.prepare(batch())
