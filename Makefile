@@ -5,8 +5,10 @@ DEMO := datasets/demo
 DEMO_FACES := --dataset_root_path $(DEMO)/videos --output $(DEMO)/rgb --num_frames 8
 DEMO_INDEX := --dataset_root_path $(DEMO)/rgb --output_file_path $(DEMO)/index
 WORKERS ?= auto
+TABLE ?= all
+SCALE ?= full
 
-.PHONY: help setup demo demo-data test lint bench figures clean
+.PHONY: help setup demo demo-data reproduce test lint bench figures clean
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
 
@@ -24,6 +26,9 @@ demo-data: setup ## render the synthetic videos and bring them to aligned faces 
 	$(PY) preprocessing/rearrange.py --dataset_name DemoForensics --layout FaceForensics++ $(DEMO_INDEX)
 	$(PY) preprocessing/rearrange.py --dataset_name DemoCeleb --layout custom $(DEMO_INDEX)
 	$(PY) preprocessing/rearrange.py --dataset_name DemoWild --layout custom $(DEMO_INDEX)
+
+reproduce: setup ## a table of the paper: TABLE=cross_domain|comparison|robustness|ablation|all SCALE=full|demo|tiny
+	$(PY) analysis/reproduce.py $(TABLE) --scale $(SCALE) $(ARGS)
 
 test: setup      ## the whole test suite, in parallel
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Train on all GPUs of this machine, of several machines, or under SLURM. Arguments go to training/train.py.
+# `reproduce TABLE` builds a table of the paper instead; its arguments go to analysis/reproduce.py.
 #
 #   bash train.sh --detector_path training/config/detector/clip_ln.yaml
 #   GPUS=4 bash train.sh ...                                            four GPUs of this machine
@@ -7,12 +8,17 @@
 #   NODES=2 NODE_RANK=1 MASTER=host0:29500 bash train.sh ...            on the second
 #   srun --ntasks-per-node=1 --nodes=2 bash train.sh ...                under SLURM (one task per node)
 #   RESTARTS=3 bash train.sh --log_dir logs/run --resume auto ...       continue from the last checkpoint after a crash
+#   bash train.sh reproduce TABLE [--scale demo] [--check] ...          cross_domain, comparison, robustness, ablation or all
 set -eu
 cd "$(dirname "$0")"
-case "${1:-}" in -h|--help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
+case "${1:-}" in -h|--help) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 
-python=python
-[ -x .venv/bin/python ] && python=.venv/bin/python
+python=${PYTHON:-python}
+[ -z "${PYTHON:-}" ] && [ -x .venv/bin/python ] && python=.venv/bin/python
+if [ "${1:-}" = reproduce ]; then
+  shift
+  exec "$python" analysis/reproduce.py "$@"
+fi
 gpus=${GPUS:-$("$python" -c 'import torch; print(torch.cuda.device_count() or 1)')}
 nodes=${NODES:-${SLURM_NNODES:-1}}
 rank=${NODE_RANK:-${SLURM_NODEID:-0}}

@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("table", choices=[*TABLES, "all"], metavar="TABLE", help=", ".join([*TABLES, "all"]))
     parser.add_argument(
-        "--scale", default="full", metavar="NAME|YAML", help="full (default), demo, or a YAML file of your own"
+        "--scale", default="full", metavar="NAME|YAML", help="full (default), demo, tiny, or a YAML file of your own"
     )
     parser.add_argument("--out", metavar="DIR", help="default: logs/reproduce/<scale>")
     parser.add_argument("--test_dataset", nargs="+", metavar="NAME", help="instead of the scale's")
@@ -166,7 +166,11 @@ def main(argv: list[str] | None = None) -> int:
     wanted = list(TABLES) if arguments.table == "all" else [arguments.table]
     if scale.note:
         print(scale.note)
-    jobs = list({job.run_dir: job for table in wanted for job in TABLES[table][0](scale, out)}.values())
+    unique: dict[Path, Job] = {}
+    for table in wanted:
+        for job in TABLES[table][0](scale, out):
+            unique.setdefault(job.run_dir, job)
+    jobs = list(unique.values())
     check(scale, jobs, robustness_jobs(scale, out) if "robustness" in wanted else [], arguments.fetch)
     print(f"data and weights of {len(jobs)} runs are there")
     if arguments.check:

@@ -90,7 +90,7 @@ def _missing_weights(config: Config, job: Job, seen: set[str], fetch: bool) -> I
 
     if not fetch and _local_weights(config) is None:
         yield (
-            f"{config.model_name}: the weights `{config.pretrained}` of {config.backbone_name}; put their file as "
+            f"the weights `{config.pretrained}` of {config.backbone_name}; put their file as "
             f"training/pretrained/{_file_name(config)} (or .pth, .pt, .bin), or fetch them with --fetch"
         )
         return
