@@ -4,6 +4,8 @@ PY := .venv/bin/python
 DEMO := datasets/demo
 DEMO_FACES := --dataset_root_path $(DEMO)/videos --output $(DEMO)/rgb --num_frames 8
 DEMO_INDEX := --dataset_root_path $(DEMO)/rgb --output_file_path $(DEMO)/index
+YAMLS := training/config/detector
+DEMO_RUN := logs/demo/$(shell date +%Y-%m-%d-%H-%M-%S)
 WORKERS ?= auto
 TABLE ?= all
 SCALE ?= full
@@ -16,7 +18,10 @@ setup:           ## the environment in .venv
 	@sh install.sh
 
 demo: setup demo-data   ## the whole main job on synthetic faces: data, training, cross-dataset table, report
-	$(PY) training/train.py --detector_path training/config/detector/demo.yaml
+	$(PY) training/train.py --detector_path $(YAMLS)/demo.yaml --log_dir $(DEMO_RUN)/clip_crossdomain
+	$(PY) training/train.py --detector_path $(YAMLS)/demo_clip_ln.yaml --log_dir $(DEMO_RUN)/clip_ln
+	$(PY) training/train.py --detector_path $(YAMLS)/demo_clip_linear.yaml --log_dir $(DEMO_RUN)/clip_linear
+	$(PY) analysis/leaderboard.py $(addprefix $(DEMO_RUN)/,clip_crossdomain clip_ln clip_linear) --out $(DEMO_RUN)/tables
 
 demo-data: setup ## render the synthetic videos and bring them to aligned faces and indexes
 	$(PY) preprocessing/demo_data.py --output $(DEMO)/videos
