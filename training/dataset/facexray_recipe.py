@@ -45,7 +45,6 @@ class FaceXray(Recipe):
 
     roles = 2
     Options = FaceXrayOptions
-    needs_landmark = True
 
     def __init__(self, config: Config, index: Index, split: str = "train"):
         super().__init__(config, index, split)

@@ -53,7 +53,6 @@ class FaceWarping(Recipe):
 
     roles = 2
     Options = FwaOptions
-    needs_landmark = True
 
     def draws(self, seed: int, epoch: int) -> np.ndarray:
         rows = frame_draws(self.index, self.frame_num)

@@ -159,7 +159,6 @@ class Recipe:
     name: ClassVar[str] = ""
     roles: ClassVar[int] = 1
     Options: ClassVar[type[Section]] = NoOptions
-    needs_landmark: ClassVar[bool] = False
 
     def __init__(self, config: Config, index: Index, split: str = "train"):
         self.config, self.index, self.split = config, index, split
