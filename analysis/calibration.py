@@ -117,23 +117,48 @@ def judge(label: ArrayLike, prob: ArrayLike, temperature: float, threshold: floa
     }
 
 
-def draw_reliability(axes: Axes, label: ArrayLike, prob: ArrayLike, temperature: float, title: str) -> None:
-    """Draw frequency over probability, before and after temperature; the size of a point shows how many samples it has."""
+def frequency_intervals(
+    label: ArrayLike, prob: ArrayLike, video: ArrayLike, rng: np.random.Generator, bins: int = 15, resamples: int = 500
+) -> NDArray[np.float64]:
+    """Return the 95 % interval `(2, bins held)` of each bin's share of fakes, by bootstrap over videos.
+
+    The frames of a video are no independent samples. Resamples that leave a bin empty say nothing about it.
+    """
+    row = np.minimum((np.asarray(prob, np.float64) * bins).astype(int), bins - 1)
+    names, code = np.unique(np.asarray(video), return_inverse=True)
+    count, fakes = np.zeros((2, len(names), bins))
+    np.add.at(count, (code, row), 1)
+    np.add.at(fakes, (code, row), np.asarray(label, np.float64))
+    held = count.any(axis=0)
+    times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)  # (resamples, videos)
+    total = times @ count[:, held]
+    share = np.divide(times @ fakes[:, held], total, out=np.full(total.shape, np.nan), where=total > 0)
+    return np.nanquantile(share, [0.025, 0.975], axis=0)
+
+
+def draw_reliability(axes: Axes, data: Predictions, temperature: float, title: str, seed: int = 0) -> None:
+    """Draw the share of fakes over the probability, before and after temperature; bars are `frequency_intervals`.
+
+    The area of a point shows how many samples its bin has.
+    """
     from analysis import style
 
     axes.plot([0, 1], [0, 1], color=style.NEUTRAL, linewidth=0.8, linestyle=":")
     for number, (name, p) in enumerate(
-        (("as it is", np.asarray(prob)), (f"T = {temperature:.2f}", apply_temperature(prob, temperature)))
+        (("as it is", data.prob), (f"T = {temperature:.2f}", apply_temperature(data.prob, temperature)))
     ):
-        table = reliability(label, p)
-        look = style.line_style(number)
-        error = expected_calibration_error(label, p)
-        axes.plot(table["confidence"], table["frequency"], label=f"{name} (ECE {error:.3f})", **look)
-        size = 6 + 90 * table["count"] / table["count"].sum()
-        axes.scatter(table["confidence"], table["frequency"], s=size, color=look["color"], zorder=3, linewidths=0)
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="Fake probability", ylabel="Share of fakes", title=title)
+        table = reliability(data.label, p)
+        colour, error = style.PALETTE[number], expected_calibration_error(data.label, p)
+        bars = frequency_intervals(data.label, p, data.video, np.random.default_rng(seed))
+        axes.vlines(table["confidence"], *bars, color=colour, linewidth=1, alpha=0.5)
+        size = 8 + 160 * table["count"] / table["count"].sum()
+        look = {"s": size, "color": colour, "marker": style.marker(number), "linewidths": 0, "zorder": 3, "alpha": 0.85}
+        axes.scatter(table["confidence"], table["frequency"], label=f"{name} (ECE {error:.3f})", **look)
+    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="Fake probability", ylabel="Share of fakes", title=title)
     axes.set_aspect("equal")
-    axes.legend(loc="lower right")
+    legend = axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, handletextpad=0.1, columnspacing=1)
+    for handle in legend.legend_handles:
+        handle.set_sizes([24])
 
 
 def validation_predictions(trained: Trained) -> Predictions:
@@ -187,23 +212,27 @@ def _write(run_dir: Path, point: dict, judged: dict[str, dict], data: dict[str, 
 
     folder = folder_of(run_dir, "calibration")
     write_json(folder / "calibration.json", {"operating_point": point, "datasets": judged})
-    with style.figure(3.7 * len(data), 3.9, columns=len(data), squeeze=False) as (drawing, grid):
-        for axes, (name, predictions) in zip(grid[0], data.items()):
-            draw_reliability(axes, predictions.label, predictions.prob, point["temperature"], name)
+    columns = min(2, len(data))
+    rows = -(-len(data) // columns)
+    with style.figure(3.6 * columns, 4.0 * rows, rows, columns, squeeze=False) as (drawing, grid):
+        for axes, (name, predictions) in zip(grid.flat, data.items()):
+            draw_reliability(axes, predictions, point["temperature"], name)
+        for axes in grid.flat[len(data) :]:
+            axes.set_axis_off()
         style.save(drawing, folder / "reliability")
-    rows = [
+    lines = [
         [name, *(f"{row[key]:.3f}" for key in ("ece", "ece_calibrated", "nll", "nll_calibrated", "tpr", "fpr"))]
         for name, row in judged.items()
     ]
     text = (
         f"Temperature {point['temperature']:.3f} and threshold {point['threshold']:.4f} (aim: {point['target_tpr']:.0%} of fakes "
         f"found) were fitted on the {point['fitted_on']} (left out: {point['left_out']}); the table says what they give on the "
-        "test sets, frames."
+        "test sets, frames. In the figure, bars are 95 % intervals by bootstrap over videos."
     )
-    columns = ["Test set", "ECE", "ECE with T", "NLL", "NLL with T", "TPR at threshold", "FPR at threshold"]
+    titles = ["Test set", "ECE", "ECE with T", "NLL", "NLL with T", "TPR at threshold", "FPR at threshold"]
     write_section(
         folder,
-        Section("Calibration", text, ["reliability.png"], ["Share of fakes over fake probability"], columns, rows),
+        Section("Calibration", text, ["reliability.png"], ["Share of fakes over fake probability"], titles, lines),
     )
 
 

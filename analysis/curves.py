@@ -69,7 +69,7 @@ def draw_det(axes: Axes, curves: dict[str, Predictions]) -> None:
     axes.set(xlim=border, ylim=border, title="DET")
     axes.set(xlabel="False-positive rate (%)", ylabel="False-negative rate (%)")
     axes.set_aspect("equal")
-    axes.legend(loc="upper right")
+    axes.legend(loc="upper right", frameon=True, framealpha=0.9, edgecolor="none")
 
 
 def draw_histogram(axes: Axes, data: Predictions, title: str) -> None:
@@ -89,24 +89,34 @@ def draw_histogram(axes: Axes, data: Predictions, title: str) -> None:
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2, handlelength=1.2, columnspacing=1)
 
 
-def auc_caption(name: str, data: Predictions) -> str:
-    """Return `name (AUC 0.912)`."""
+def auc_caption(name: str, data: Predictions, figure: dict | None = None) -> str:
+    """Return `name (AUC 0.912 [0.87, 0.95])`, with the interval where `figure`, of metrics.json, has one."""
     from training.metrics.ranking import auc, roc_points
 
     fpr, tpr, _ = roc_points(data.label, data.prob)
-    return f"{name} (AUC {float(auc(fpr[:, None], tpr[:, None])[0]):.3f})"
+    known = figure is not None and figure.get("low") is not None
+    interval = f" [{figure['low']:.2f}, {figure['high']:.2f}]" if figure is not None and known else ""
+    return f"{name} (AUC {float(auc(fpr[:, None], tpr[:, None])[0]):.3f}{interval})"
 
 
-def write_curves(curves: dict[str, Predictions], folder: Path, stem: str) -> list[Path]:
-    """Write `<stem>_roc`, `<stem>_det` and `<stem>_scores` as PNG and PDF into `folder`; return the paths."""
+def write_curves(
+    curves: dict[str, Predictions], folder: Path, stem: str, captions: dict[str, str] | None = None, title: str = ""
+) -> list[Path]:
+    """Write `<stem>_roc`, `<stem>_det` and `<stem>_scores` as PNG and PDF into `folder`; return the paths.
+
+    Args:
+        captions: of the ROC curves, by name. title: what all curves have in common.
+    """
     from analysis import style
 
     written = []
     with style.figure(4.4, 4.2) as (drawing, axes):
-        draw_roc(axes, curves, {name: auc_caption(name, data) for name, data in curves.items()})
+        draw_roc(axes, curves, captions or {name: auc_caption(name, data) for name, data in curves.items()})
+        axes.set_title(f"ROC{title}")
         written += style.save(drawing, folder / f"{stem}_roc")
     with style.figure(4.4, 4.2) as (drawing, axes):
         draw_det(axes, curves)
+        axes.set_title(f"DET{title}")
         written += style.save(drawing, folder / f"{stem}_det")
     with style.figure(4.6, 2.4 * len(curves), rows=len(curves), sharex=True, squeeze=False) as (drawing, grid):
         for axes, (name, data) in zip(grid[:, 0], curves.items()):
@@ -144,12 +154,18 @@ def main(argv: list[str] | None = None) -> int:
         data = source.predictions(dataset)
         return data.by_video() if arguments.level == "video" else data
 
-    if len(runs) == 1:
-        figures = {"datasets": {dataset: curve(runs[0], dataset) for dataset in datasets}}
-    else:
-        figures = {dataset: {name: curve(r, dataset) for name, r in zip(names, runs)} for dataset in datasets}
+    lines = [(name, source, dataset) for dataset in datasets for name, source in zip(names, runs)]
+    figures: dict[str, dict[str, Predictions]] = {}
+    captions: dict[str, dict[str, str]] = {}
+    for name, source, dataset in lines:
+        stem, line = ("datasets", dataset) if len(runs) == 1 else (dataset, name)
+        data = curve(source, dataset)
+        figures.setdefault(stem, {})[line] = data
+        figure = source.datasets[dataset][arguments.level]["auc"]
+        captions.setdefault(stem, {})[line] = auc_caption(line, data, figure)
     for stem, curves in figures.items():
-        for path in write_curves(curves, folder, f"{stem}_{arguments.level}"):
+        title = f", {stem}, {arguments.level}s" if len(runs) > 1 else f", {names[0]}, {arguments.level}s"
+        for path in write_curves(curves, folder, f"{stem}_{arguments.level}", captions[stem], title):
             print(path)
     return 0
 

@@ -36,7 +36,11 @@ FIELDS = (
 
 
 def pick(source: Iterable[Video], faces: int) -> list[tuple[Video, int]]:
-    """Return the middle sample of at most `faces` videos, taken in turn from each manipulation (and from the reals)."""
+    """Return the middle sample of at most `faces` videos, taken in turn from each manipulation (and from the reals).
+
+    Indexes list the videos of every manipulation in the same order of persons; each starts at another place of its own list, so
+    that few faces do not all show one person.
+    """
     by_method: dict[int, list[tuple[Video, int]]] = {}
     for video in source:
         group = by_method.setdefault(video.method if video.label else 0, [])
@@ -47,10 +51,12 @@ def pick(source: Iterable[Video], faces: int) -> list[tuple[Video, int]]:
             image, frame = video.image[middle : middle + 1], video.frame[middle : middle + 1]
             group.append((type(video)(video.name, video.label, video.method, frame, image, mask), 0))
     chosen: list[tuple[Video, int]] = []
+    methods = sorted(by_method, key=lambda number: (number == 0, number))
     for turn in range(faces):
-        for method in sorted(by_method, key=lambda number: (number == 0, number)):
-            if turn < len(by_method[method]) and len(chosen) < faces:
-                chosen.append(by_method[method][turn])
+        for place, method in enumerate(methods):
+            group = by_method[method]
+            if turn < len(group) and len(chosen) < faces:
+                chosen.append(group[(turn + place * max(1, len(group) // len(methods))) % len(group)])
     return chosen
 
 
@@ -95,6 +101,11 @@ def faithfulness(detector: Any, explained: list[dict[str, Any]], seed: int = 0) 
     return rows
 
 
+def map_title(name: str) -> str:
+    """Return a map's name for readers; the detector's own maps have the names of its code."""
+    return {"boundary": "Boundary Mining's W", "fft_energy": "FFT energy", "dwt_energy": "DWT energy"}.get(name, name)
+
+
 def draw(explained: list[dict[str, Any]], stem: Path) -> list[Path]:
     """Draw a row per face: the face, the true mask where there are masks, and each map over the face."""
     from analysis import style
@@ -121,29 +132,36 @@ def draw(explained: list[dict[str, Any]], stem: Path) -> list[Path]:
                         entry["maps"][column], cmap="inferno", alpha=0.6, vmin=0, vmax=1, interpolation="bilinear"
                     )
                 if row == 0:
-                    axes.set_title(column, fontsize=8, loc="center")
+                    axes.set_title(map_title(column), fontsize=8, loc="center")
             kind = "fake" if entry["video"].label else "real"
             line[0].set_ylabel(f"{kind}, p = {entry['prob']:.2f}", fontsize=8)
         return style.save(drawing, stem)
 
 
 def summary(rows: list[dict[str, Any]]) -> list[list[str]]:
-    """Return the means per map as texts for the report."""
-    import numpy as np
-
+    """Return the means per map as texts for the report; the gains over chance with 95 % t-intervals over faces."""
     table = []
     for name in dict.fromkeys(row["map"] for row in rows):
         own = [row for row in rows if row["map"] == name]
-        mean = {key: np.mean([row[key] for row in own]) for key in FIELDS[4:8]}
-        masked = [row for row in own if row["mass"] is not None]
-        mass = (
-            f"{np.mean([r['mass'] for r in masked]):.3f} ({np.mean([r['chance'] for r in masked]):.3f})"
-            if masked
-            else "–"
-        )
-        deletion = f"{mean['deletion']:.3f} ({mean['deletion_random']:.3f})"
-        table.append([name, deletion, f"{mean['insertion']:.3f} ({mean['insertion_random']:.3f})", mass, str(len(own))])
+        cells = [map_title(name)]
+        for value, chance in (("deletion", "deletion_random"), ("insertion", "insertion_random"), ("mass", "chance")):
+            pairs = [(row[value], row[chance]) for row in own if row[value] is not None]
+            cells += _against_chance(pairs) if pairs else ["–", "–"]
+        table.append([*cells, str(len(own))])
     return table
+
+
+def _against_chance(pairs: list[tuple[float, float]]) -> list[str]:
+    """Return `mean (mean of chance)` and `mean difference ± half its 95 % interval`."""
+    import numpy as np
+    from scipy.stats import t
+
+    value, chance = np.array(pairs, float).T
+    gain = value - chance
+    text = f"{gain.mean():+.3f}"
+    if len(gain) > 1:
+        text += f" ± {t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain)):.3f}"
+    return [f"{value.mean():.3f} ({chance.mean():.3f})", text]
 
 
 def _write(folder: Path, explained: list[dict], shown: int, rows: list[dict]) -> None:
@@ -156,11 +174,13 @@ def _write(folder: Path, explained: list[dict], shown: int, rows: list[dict]) ->
     writer.writerows(rows)
     atomic_write(folder / "faithfulness.csv", text.getvalue())
     draw(explained[:shown], folder / "heatmaps")
-    columns = ["Map", "Deletion (random)", "Insertion (random)", "Heat inside mask (chance)", "Fakes"]
+    columns = ["Map", "Deletion (random)", "Difference", "Insertion (random)", "Difference"]
+    columns += ["Heat inside mask (chance)", "Difference", "Fakes"]
     words = (
         "Maps are scaled to their own largest value. Deletion: mean fake probability while the hottest cells are blurred away "
         "(lower is more faithful); insertion: while they are given back (higher is). In brackets: the same in random order, and "
-        "the mask's share of the area."
+        "the mask's share of the area. Differences to these with 95 % intervals over faces: a map whose interval holds 0 does no "
+        "better than chance."
     )
     write_section(folder, Section("Heat maps", words, ["heatmaps.png"], ["Faces and maps"], columns, summary(rows)))
 
@@ -198,7 +218,7 @@ def main(argv: list[str] | None = None) -> int:
     folder = folder_of(trained.path, "heatmaps")
     _write(folder, explained, arguments.faces, rows)
     for line in summary(rows):
-        print(f"{line[0]}: deletion {line[1]}, insertion {line[2]}, inside mask {line[3]}, {line[4]} fakes")
+        print("{}: deletion {} {}, insertion {} {}, inside mask {} {}, {} fakes".format(*line))
     print(folder / "heatmaps.png")
     refresh_reports([trained.path])
     return 0

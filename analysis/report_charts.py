@@ -27,7 +27,8 @@ def curve_charts(source: Run) -> list[Chart]:
     curves = {name: source.predictions(name) for name in having}
     charts = []
     with style.figure(*SIZE) as (drawing, axes):
-        draw_roc(axes, curves, {name: auc_caption(name, data) for name, data in curves.items()})
+        figures = {name: source.datasets[name]["frame"]["auc"] for name in curves}
+        draw_roc(axes, curves, {name: auc_caption(name, data, figures[name]) for name, data in curves.items()})
         axes.set_title("ROC, frames")
         charts.append({"src": style.data_uri(drawing), "alt": "ROC curves of all test sets"})
     with style.figure(*SIZE) as (drawing, axes):

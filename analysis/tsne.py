@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from analysis.results import Run
 
-MOST_NAMES = 10
+MOST_NAMES = 7  # as many as there are pairs of colour and mark
 
 
 def gather_features(source: Run, datasets: list[str]) -> dict[str, NDArray]:
@@ -59,7 +59,7 @@ def embed(feat: NDArray, method: str, seed: int) -> NDArray[np.float64]:
 
 
 def draw_points(axes: Axes, points: NDArray, names: NDArray, title: str) -> None:
-    """Draw points `(N, 2)` coloured by name; beyond ten names the rarer ones are grey."""
+    """Draw points `(N, 2)` coloured by name; beyond seven names the rarer ones are grey."""
     from analysis import style
 
     kinds, counts = np.unique(names, return_counts=True)
@@ -107,6 +107,9 @@ def write_run(source: Run, datasets: list[str], methods: list[str], points: int,
     write_json(folder / "features.json", found)
     rows = subsample(len(data["feat"]), points, np.random.default_rng(seed))
     person = np.where(data["target_id"] >= 0, data["target_id"].astype(str), "unknown")
+    if len(datasets) > 1:
+        # Persons are numbered in each test set anew.
+        person = np.char.add(np.char.add(data["dataset"].astype(str), " "), person)
     colours = {
         "label": np.where(data["label"] == 1, "fake", "real"),
         "manipulation": data["manipulation"],

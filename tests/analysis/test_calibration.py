@@ -7,6 +7,7 @@ from analysis.calibration import (
     apply_temperature,
     expected_calibration_error,
     fit_temperature,
+    frequency_intervals,
     logit,
     main,
     negative_log_likelihood,
@@ -47,6 +48,20 @@ def test_ece_by_hand():
     assert expected_calibration_error(label, prob, 10) == pytest.approx((0.1 + 0.8 + 2 * 0.425) / 4)
     assert reliability(label, [0, 0.5, 1, 1], 2)["count"].tolist() == [1, 3]
     assert expected_calibration_error(*calibrated()) < 0.015
+
+
+def test_intervals_are_over_videos_not_frames():
+    """300 videos in one bin: by the binomial, whose interval frames would make ten times too narrow."""
+    rng = np.random.default_rng(1)
+    fake = (rng.random(300) < 0.4).astype(int)
+    label, video = np.repeat(fake, 100), np.repeat(np.arange(300), 100)
+    low, high = frequency_intervals(label, np.full(30_000, 0.45), video, rng, resamples=2000)
+    share = fake.mean()
+    half = 1.96 * np.sqrt(share * (1 - share) / 300)
+    assert low == pytest.approx([share - half], abs=0.008)
+    assert high == pytest.approx([share + half], abs=0.008)
+    two = frequency_intervals([0, 1, 1], [0.1, 0.9, 0.9], ["a", "b", "b"], rng)
+    assert two.tolist() == [[0, 1], [0, 1]]
 
 
 def test_threshold_finds_the_share_and_no_lower_one_is_needed():

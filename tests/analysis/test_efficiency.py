@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -6,6 +8,8 @@ from analysis import efficiency
 from analysis.efficiency import draw, mean_auc, multiply_adds, speed, synthetic_batch
 from training.config.schema import Config
 from training.errors import ConfigError
+
+CLIP_LINEAR = Path(efficiency.__file__).parents[1] / "training/config/detector/clip_linear.yaml"
 
 
 class Plain(nn.Module):
@@ -26,6 +30,26 @@ def test_multiply_adds_of_known_layers():
     assert multiply_adds(convolution, batch) == 16 * 16 * 5 * 3 * 9
     linear = Plain(nn.Sequential(nn.Flatten(), nn.Linear(768, 10)))
     assert multiply_adds(linear, {"image": torch.zeros(4, 3, 16, 16)}) == 4 * 768 * 10
+
+
+def test_multiply_adds_of_a_vision_transformer_by_hand():
+    """A frozen CLIP tower in evaluation mode: torch's fused attention must not hide its share."""
+    from training.config import load_config
+    from training.dataset import DataInfo
+    from training.detectors import build_detector
+
+    overrides = ["pretrained=null", "backbone_name=tiny", "resolution=32"]
+    config = load_config(CLIP_LINEAR, overrides, quiet=True)
+    info = DataInfo({}, {"real": 0, "fake": 1}, {"a": 0}, {"real": 1, "fake": 1})
+    detector = build_detector(config, data_info=info, pretrained=False).eval()
+    before = torch.backends.mha.get_fastpath_enabled()
+    width, hidden, patches, blocks = 32, 64, 4 * 4, 2
+    tokens = patches + 1
+    embedding = patches * width * 3 * 8 * 8
+    projections, products = tokens * 4 * width * width, 2 * tokens * tokens * width
+    block = projections + products + 2 * tokens * width * hidden
+    assert multiply_adds(detector, synthetic_batch(config, 3)) == 3 * (embedding + blocks * block + 2 * width)
+    assert torch.backends.mha.get_fastpath_enabled() == before
 
 
 def test_speed_is_the_median_of_rates(monkeypatch):

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -164,6 +166,29 @@ def test_a_true_map_beats_random_and_its_opposite():
     assert good[1] > opposite[1] + 0.02
 
 
+def test_deletion_and_insertion_areas_cell_by_cell():
+    """Another way to the same curves: cells are blurred one after the other, and the trapezoids are summed by hand."""
+    import cv2
+
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (3, 2 * GRID, 2 * GRID), dtype=np.uint8)
+    order = rng.permutation(GRID * GRID)
+    blurred = cv2.GaussianBlur(image.transpose(1, 2, 0), (0, 0), 2 * GRID / 16).transpose(2, 0, 1)
+
+    def curve(start, end):
+        now, values = start.copy(), []
+        for done in range(GRID * GRID + 1):
+            if done % (GRID * GRID // 4) == 0:
+                values.append(now[:, :GRID, :GRID].mean() / 255)
+            if done < GRID * GRID:
+                y, x = divmod(order[done], GRID)
+                now[:, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2] = end[:, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2]
+        return sum((a + b) / 2 * 0.25 for a, b in pairwise(values))
+
+    found = deletion_insertion(Corner(), image, order, steps=4)
+    assert found == pytest.approx((curve(image, blurred), curve(blurred, image)), abs=1e-6)
+
+
 def test_cells_are_ranked_by_their_heat():
     heat = np.zeros((56, 56))
     heat[8:12, 20:24] = 1  # row 2, column 5 of 14 cells of 4 pixels
@@ -186,7 +211,7 @@ def test_faces_are_taken_in_turn_and_faithfulness_is_measured_on_fakes():
         Video(f"{m}/{n}", int(m > 0), m, np.arange(3), image, mask * (m > 0)) for m in (0, 1, 2) for n in range(4)
     ]
     chosen = pick(source, 5)
-    assert [video.name for video, _ in chosen] == ["1/0", "2/0", "0/0", "1/1", "2/1"]
+    assert [video.name for video, _ in chosen] == ["1/0", "2/1", "0/2", "1/1", "2/2"]
     assert chosen[0][0].frame.tolist() == [1]
     heat = np.pad(np.ones((28, 28)), ((0, 28), (0, 28)))
     explained = [
@@ -194,9 +219,25 @@ def test_faces_are_taken_in_turn_and_faithfulness_is_measured_on_fakes():
         for v, p in chosen
     ]
     rows = faithfulness(Corner(), explained)
-    assert [row["video"] for row in rows] == ["1/0", "2/0", "1/1", "2/1"]
+    assert [row["video"] for row in rows] == ["1/0", "2/1", "1/1", "2/2"]
     for row in rows:
         assert row["deletion"] < row["deletion_random"]
         assert (row["mass"], row["chance"]) == (1, 0.25)
     assert summary(rows)[0][0] == "where"
-    assert summary(rows)[0][3] == "1.000 (0.250)"
+    assert summary(rows)[0][5:] == ["1.000 (0.250)", "+0.750 ± 0.000", "4"]
+    every = pick(source, 12)
+    assert sorted(video.name for video, _ in every) == sorted(video.name for video in source), "each once"
+
+
+def test_gain_over_chance_has_the_interval_of_the_paired_t_test():
+    from scipy.stats import ttest_rel
+
+    rng = np.random.default_rng(0)
+    value, chance = rng.normal(0.3, 0.1, 9), rng.normal(0.2, 0.05, 9)
+    keys = ("map", "deletion", "deletion_random", "insertion", "insertion_random", "mass", "chance")
+    rows = [dict(zip(keys, ("boundary", v, c, v, c, None, None))) for v, c in zip(value, chance)]
+    (line,) = summary(rows)
+    low, high = ttest_rel(value, chance).confidence_interval(0.95)
+    assert line[0] == "Boundary Mining's W"
+    assert line[2] == f"{(low + high) / 2:+.3f} ± {(high - low) / 2:.3f}"
+    assert line[5:] == ["–", "–", "9"]
