@@ -80,7 +80,10 @@ def explain(detector: Any, chosen: list[tuple[Video, int]]) -> list[dict[str, An
 
 
 def faithfulness(detector: Any, explained: list[dict[str, Any]], seed: int = 0) -> list[dict[str, Any]]:
-    """Return one row per fake and map: deletion and insertion areas, the same in random order, heat inside the mask."""
+    """Return one row per fake and map: deletion and insertion areas, the same in random order, heat inside the mask.
+
+    A map without any heat (Grad-CAM, where no place speaks for a fake) ranks nothing: its figures are None.
+    """
     import numpy as np
 
     from analysis.progress import progress
@@ -93,10 +96,11 @@ def faithfulness(detector: Any, explained: list[dict[str, Any]], seed: int = 0) 
         chance = [deletion_insertion(detector, entry["image"], rng.permutation(GRID * GRID)) for _ in range(3)]
         random = np.mean(chance, axis=0)
         for name, heat in entry["maps"].items():
-            deletion, insertion = deletion_insertion(detector, entry["image"], cell_order(heat))
-            mass = mass_inside(heat, entry["mask"]) if entry["mask"] is not None else (None, None)
+            areas = deletion_insertion(detector, entry["image"], cell_order(heat)) if heat.any() else (None, None)
+            masked = entry["mask"] is not None and heat.any()
+            mass = mass_inside(heat, entry["mask"]) if masked else (None, None)
             frame = int(entry["video"].frame[entry["position"]])
-            values = (entry["video"].name, frame, entry["prob"], name, deletion, insertion, *map(float, random), *mass)
+            values = (entry["video"].name, frame, entry["prob"], name, *areas, *map(float, random), *mass)
             rows.append(dict(zip(FIELDS, values)))
     return rows
 
@@ -113,7 +117,7 @@ def draw(explained: list[dict[str, Any]], stem: Path) -> list[Path]:
     names = list(dict.fromkeys(name for entry in explained for name in entry["maps"]))
     masks = any(entry["mask"] is not None for entry in explained)
     columns = ["face", *(["true mask"] if masks else []), *names]
-    with style.figure(1.5 * len(columns), 1.62 * len(explained) + 0.3, len(explained), len(columns), squeeze=False) as (
+    with style.figure(1.5 * len(columns), 1.4 * len(explained) + 0.3, len(explained), len(columns), squeeze=False) as (
         drawing,
         grid,
     ):
@@ -147,7 +151,8 @@ def summary(rows: list[dict[str, Any]]) -> list[list[str]]:
         for value, chance in (("deletion", "deletion_random"), ("insertion", "insertion_random"), ("mass", "chance")):
             pairs = [(row[value], row[chance]) for row in own if row[value] is not None]
             cells += _against_chance(pairs) if pairs else ["–", "–"]
-        table.append([*cells, str(len(own))])
+        empty = sum(row["deletion"] is None for row in own)
+        table.append([*cells, str(len(own)) + (f" ({empty} without heat)" if empty else "")])
     return table
 
 

@@ -229,6 +229,23 @@ def test_faces_are_taken_in_turn_and_faithfulness_is_measured_on_fakes():
     assert sorted(video.name for video, _ in every) == sorted(video.name for video in source), "each once"
 
 
+def test_a_map_without_heat_is_counted_and_not_measured():
+    video = Video("1/0", 1, 1, np.arange(1), corner_image()[None], None)
+    maps = {"empty": np.zeros((56, 56)), "full": np.ones((56, 56))}
+    entry = {
+        "video": video,
+        "position": 0,
+        "image": video.image[0],
+        "prob": 0.9,
+        "maps": maps,
+        "mask": np.ones((56, 56)),
+    }
+    empty, full = summary(faithfulness(Corner(), [entry]))
+    assert empty == ["empty", *["–"] * 6, "1 (1 without heat)"]
+    assert full[5] == "1.000 (1.000)"
+    assert full[-1] == "1"
+
+
 def test_gain_over_chance_has_the_interval_of_the_paired_t_test():
     from scipy.stats import ttest_rel
 
