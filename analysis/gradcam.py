@@ -105,11 +105,6 @@ def faithfulness(detector: Any, explained: list[dict[str, Any]], seed: int = 0) 
     return rows
 
 
-def map_title(name: str) -> str:
-    """Return a map's name for readers; the detector's own maps have the names of its code."""
-    return {"boundary": "Boundary Mining's W", "fft_energy": "FFT energy", "dwt_energy": "DWT energy"}.get(name, name)
-
-
 def draw(explained: list[dict[str, Any]], stem: Path) -> list[Path]:
     """Draw a row per face: the face, the true mask where there are masks, and each map over the face."""
     from analysis import style
@@ -136,7 +131,7 @@ def draw(explained: list[dict[str, Any]], stem: Path) -> list[Path]:
                         entry["maps"][column], cmap="inferno", alpha=0.6, vmin=0, vmax=1, interpolation="bilinear"
                     )
                 if row == 0:
-                    axes.set_title(map_title(column), fontsize=8, loc="center")
+                    axes.set_title(style.map_title(column), fontsize=8, loc="center")
             kind = "fake" if entry["video"].label else "real"
             line[0].set_ylabel(f"{kind}, p = {entry['prob']:.2f}", fontsize=8)
         return style.save(drawing, stem)
@@ -144,6 +139,8 @@ def draw(explained: list[dict[str, Any]], stem: Path) -> list[Path]:
 
 def summary(rows: list[dict[str, Any]]) -> list[list[str]]:
     """Return the means per map as texts for the report; the gains over chance with 95 % t-intervals over faces."""
+    from analysis.style import map_title
+
     table = []
     for name in dict.fromkeys(row["map"] for row in rows):
         own = [row for row in rows if row["map"] == name]

@@ -31,6 +31,7 @@ def write_report(run_dir: str | Path) -> Path:
     from analysis import report_charts as charts
     from analysis.report_faces import example_groups
     from analysis.results import Run
+    from analysis.style import map_title
     from training.io import atomic_write
 
     source = Run(run_dir)
@@ -50,7 +51,7 @@ def write_report(run_dir: str | Path) -> Path:
             tables=[_table(source.datasets, level) for level in LEVELS] + _by_manipulation(source),
             curves=charts.curve_charts(source),
             examples=examples,
-            maps=", ".join(maps),
+            maps=", ".join(map_title(name) for name in maps),
             training=charts.training_charts(source.history()),
             sections=charts.section_charts(source.path),
         )

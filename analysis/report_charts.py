@@ -65,7 +65,7 @@ def training_charts(history: list[dict]) -> list[Chart]:
     for title, lines, alt in panels:
         if not lines:
             continue
-        with style.figure(SIZE[0], 2.9) as (drawing, axes):
+        with style.figure(SIZE[0], 2.9 + 0.17 * (len(lines) // 3)) as (drawing, axes):
             _draw_lines(axes, lines)
             axes.set(xlabel="Step", title=title)
             if title == "Learning rate":
@@ -81,7 +81,7 @@ def _draw_lines(axes: Axes, lines: dict[str, tuple[list[float], list[float]]]) -
             steps, values, label=name, marker="o" if len(steps) < 30 else None, markersize=3, **style.line_style(number)
         )
     if "" not in lines:
-        axes.legend(fontsize=7, ncols=2 if len(lines) > 4 else 1)
+        axes.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.18))
 
 
 def section_charts(run_dir: Path) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from analysis.style import map_title
 from training.errors import DataError
 from training.io import read_json
 
@@ -49,7 +50,7 @@ def example_groups(folder: Path, dataset: str) -> dict[str, Any] | None:
         tiles = row.get("tiles", tiles)
         faces = [_face(sheet, number, column, layout["tile"], tile, row) for column, tile in enumerate(tiles)]
         heading = HEADINGS.get(row["group"], row["group"])
-        title = heading if row["map"] == "image" else f"{heading}: {row['map']}"
+        title = heading if row["map"] == "image" else f"{heading}: {map_title(row['map'])}"
         groups.insert(0, {"title": title, "map": row["map"], "faces": faces})
     return {"name": dataset, "groups": [group for group in groups if group["faces"]]}
 

@@ -28,8 +28,9 @@ _WEIGHTS = ("model_name", "pretrained", "backbone_name", "backbone_config")
 def missing(jobs: Iterable[Job], fetch: bool = False) -> list[str]:
     """Return a sentence for each thing that is missing or wrong, each once; empty when the runs can begin.
 
-    Of every dataset and split the index is read whole, and a frame of its first and of its last video is looked for. Weights
-    must lie on this machine, and fit; with `fetch`, those that a tag names are fetched now, which can take long.
+    Of every dataset and split the index is read whole, and of its first and of its last video a frame, with landmarks and mask
+    where training asks for them. Weights must lie on this machine, and fit; with `fetch`, those that a tag names are fetched
+    now, which can take long.
     """
     found: dict[str, None] = {}
     seen: set[str] = set()
@@ -79,6 +80,9 @@ def _look_at(config: Config, dataset: str, split: str) -> None:
         storage.read_image(index.frame(video, 0)[0])
         if config.with_landmark and split == "train":
             storage.read_landmark(index.landmark(video, 0))
+        mask = index.mask(video, 0) if config.with_mask and split == "train" else None
+        if mask is not None:
+            storage.read_mask(mask)
 
 
 def _missing_weights(config: Config, job: Job, seen: set[str], fetch: bool) -> Iterator[str]:

@@ -57,6 +57,11 @@ def marker(number: int) -> str:
     return MARKERS[number % len(MARKERS)]
 
 
+def map_title(name: str) -> str:
+    """Return a map's name for readers; a detector's own maps have the names of its code."""
+    return {"boundary": "Boundary Mining's W", "fft_energy": "FFT energy", "dwt_energy": "DWT energy"}.get(name, name)
+
+
 @contextmanager
 def figure(width: float = 4.6, height: float = 3.6, rows: int = 1, columns: int = 1, **options) -> Iterator[tuple]:
     """Yield a figure and its axes (as `subplots` gives them), with the style in force for drawing and saving.

@@ -99,9 +99,8 @@ def _tile(example: Example, name: str) -> np.ndarray:
     face = cv2.resize(example.image, (TILE, TILE), interpolation=cv2.INTER_AREA)
     if name == "image":
         return face
-    heat = example.maps[name]
-    # W lies in [0, 1] and is drawn as it is; an energy has no unit and is drawn relative to its own largest value.
-    heat = heat / max(float(heat.max()), 1.0 if heat.min() >= 0 and heat.max() <= 1 else 1e-12)
+    # Relative to its own largest value: an energy has no unit, and may be far below 1 everywhere.
+    heat = example.maps[name] / max(float(example.maps[name].max()), 1e-12)
     heat = cv2.resize((heat.clip(0, 1) * 255).astype(np.uint8), (TILE, TILE), interpolation=cv2.INTER_LINEAR)
     colour = cv2.applyColorMap(heat, cv2.COLORMAP_INFERNO)[..., ::-1]
     return cv2.addWeighted(face, 0.35, colour, 0.65, 0)
