@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -135,10 +134,10 @@ def _flat(feat: torch.Tensor) -> np.ndarray:
 
 
 class _Gallery:
-    """Keeps the EXAMPLES most wrong and most right pictures of each class, in bounded memory."""
+    """Keeps the EXAMPLES most wrong and most right pictures of each class, one of a video, in bounded memory."""
 
     def __init__(self) -> None:
-        self.heaps: dict[str, list[tuple[float, str, int, Example]]] = {}
+        self.kept: dict[str, dict[str, Example]] = {}  # group → video → its best picture
 
     def offer(self, batch: Batch, prediction: Prediction, prob: np.ndarray) -> None:
         label = batch["label"].numpy()
@@ -148,37 +147,49 @@ class _Gallery:
             if isinstance(value, torch.Tensor) and _is_map(value, len(prob))
         }
         for group, rows, score in _groups(label, prob):
+            best: dict[str, int] = {}
+            for row in rows[np.argsort(-score[rows], kind="stable")].tolist():
+                best.setdefault(batch["video"][row], row)
             # Only rows that could enter are looked at: images are large.
-            for row in rows[np.argsort(-score[rows], kind="stable")][:EXAMPLES]:
-                self._push(group, float(score[row]), int(row), batch, maps, prob)
+            for row in list(best.values())[:EXAMPLES]:
+                key = (float(score[row]), batch["video"][row], -int(batch["frame"][row]))
+                if self._enters(group, key):
+                    self._put(group, _example(key, row, batch, maps, prob))
 
-    def _push(
-        self, group: str, score: float, row: int, batch: Batch, maps: dict[str, torch.Tensor], prob: np.ndarray
-    ) -> None:
-        heap = self.heaps.setdefault(group, [])
-        key = (score, batch["video"][row], -int(batch["frame"][row]))
-        if len(heap) == EXAMPLES and key <= heap[0][:3]:
-            return
-        image = batch["image"][row]
-        image = image[len(image) // 2] if image.ndim == 4 else image
-        shown = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-        kept = {name: value[row, 0].float().cpu().numpy() for name, value in maps.items()}
-        example = Example(score, key[1], -key[2], float(prob[row]), shown, kept)
-        heapq.heappush(heap, (*key, example))
-        if len(heap) > EXAMPLES:
-            heapq.heappop(heap)
+    def _enters(self, group: str, key: tuple[float, str, int]) -> bool:
+        kept = self.kept.get(group, {})
+        if key[1] in kept:
+            return key > _key(kept[key[1]])
+        return len(kept) < EXAMPLES or key > min(map(_key, kept.values()))
+
+    def _put(self, group: str, example: Example) -> None:
+        kept = self.kept.setdefault(group, {})
+        kept[example.video] = example
+        if len(kept) > EXAMPLES:
+            del kept[min(kept.values(), key=_key).video]
 
     def merge(self, other: _Gallery) -> None:
-        for group, heap in other.heaps.items():
-            mine = {entry[:3]: entry for entry in [*self.heaps.get(group, []), *heap]}
-            self.heaps[group] = heapq.nlargest(EXAMPLES, mine.values(), key=lambda entry: entry[:3])
-            heapq.heapify(self.heaps[group])
+        for group, kept in other.kept.items():
+            for example in kept.values():
+                if self._enters(group, _key(example)):
+                    self._put(group, example)
 
     def ranked(self) -> dict[str, list[Example]]:
-        return {
-            group: [entry[3] for entry in sorted(heap, key=lambda entry: entry[:3], reverse=True)]
-            for group, heap in sorted(self.heaps.items())
-        }
+        return {group: sorted(kept.values(), key=_key, reverse=True) for group, kept in sorted(self.kept.items())}
+
+
+def _key(example: Example) -> tuple[float, str, int]:
+    return example.score, example.video, -example.frame
+
+
+def _example(
+    key: tuple[float, str, int], row: int, batch: Batch, maps: dict[str, torch.Tensor], prob: np.ndarray
+) -> Example:
+    image = batch["image"][row]
+    image = image[len(image) // 2] if image.ndim == 4 else image
+    shown = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    kept = {name: value[row, 0].float().cpu().numpy() for name, value in maps.items()}
+    return Example(key[0], key[1], -key[2], float(prob[row]), shown, kept)
 
 
 def _groups(label: np.ndarray, prob: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
