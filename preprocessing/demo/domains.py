@@ -63,7 +63,7 @@ class Domain:
 FORENSICS = Domain(
     "DemoForensics", (240, 320), (0.31, 0.36), 0.28,
     LightRange(0.6, (0.65, 0.9), (0.3, 0.5), (0.2, 0.6), (0.05, 0.2), (0.0, 0.1), 0.08), ("studio", "room"),
-    (0.0, 1.5), (0.008, 0.02), 20, "veryfast",
+    (0.0, 1.4), (0.008, 0.02), 20, "veryfast",
     (
         Method("Deepfakes", True, "oval", "alpha", (0.2, 0.32), (2, 5), 0.12, (0.1, 0.5), cv2.INTER_CUBIC),
         Method("Face2Face", False, "hull", "alpha", (0.24, 0.38), (1, 3), 0.1, (0.1, 0.6), cv2.INTER_LINEAR),
@@ -75,7 +75,7 @@ FORENSICS = Domain(
 CELEB = Domain(
     "DemoCeleb", (256, 336), (0.32, 0.37), 0.35,
     LightRange(1.0, (0.8, 1.1), (0.15, 0.3), (0.0, 0.25), (0.15, 0.35), (0.05, 0.2), 0.14), ("studio",),
-    (0.0, 1.5), (0.006, 0.016), 22, "fast",
+    (0.0, 1.4), (0.006, 0.016), 22, "fast",
     (
         Method("Synthesis", True, "oval", "poisson", (0.2, 0.34), (1, 3), 0.12, (0.1, 0.5), cv2.INTER_LANCZOS4),
         Method("Synthesis", True, "hull", "multiband", (0.2, 0.34), (1, 3), 0.12, (0.1, 0.5), cv2.INTER_LANCZOS4),
@@ -85,7 +85,7 @@ CELEB = Domain(
 WILD = Domain(
     "DemoWild", (272, 368), (0.29, 0.35), 0.30,
     LightRange(0.8, (0.5, 0.8), (0.4, 0.7), (0.4, 0.9), (0.02, 0.1), (0.0, 0.05), 0.18), ("street", "room"),
-    (0.0, 1.7), (0.01, 0.024), 23, "medium",
+    (0.0, 1.55), (0.01, 0.024), 23, "medium",
     (
         Method("Wild", True, "hull", "multiband", (0.2, 0.34), (1, 3), 0.12, (0.1, 0.5), cv2.INTER_CUBIC),
         Method("Wild", False, "oval", "alpha", (0.22, 0.36), (2, 5), 0.12, (0.1, 0.5), cv2.INTER_AREA),
