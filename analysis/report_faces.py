@@ -42,16 +42,15 @@ def example_groups(folder: Path, dataset: str) -> dict[str, Any] | None:
         face = {"src": jpeg_uri(sheet), "alt": f"examples of {dataset}", "caption": ""}
         return {"name": dataset, "groups": [{"title": "", "map": "image", "faces": [face]}]}
     layout = read_json(list_path)
+    # Maps of the same faces come in rows of their own; one row of a group says which faces they are.
+    tiles = {row["group"]: row["tiles"] for row in layout["rows"] if "tiles" in row}
     groups: list[dict[str, Any]] = []
-    tiles: list[dict[str, Any]] = []
-    # The tiles are described in the last row of their group; maps of the same faces come in rows of their own.
-    rows = list(enumerate(layout["rows"]))
-    for number, row in reversed(rows):
-        tiles = row.get("tiles", tiles)
-        faces = [_face(sheet, number, column, layout["tile"], tile, row) for column, tile in enumerate(tiles)]
+    for number, row in enumerate(layout["rows"]):
+        shown = enumerate(tiles.get(row["group"], []))
+        faces = [_face(sheet, number, column, layout["tile"], tile, row) for column, tile in shown]
         heading = HEADINGS.get(row["group"], row["group"])
         title = heading if row["map"] == "image" else f"{heading}: {map_title(row['map'])}"
-        groups.insert(0, {"title": title, "map": row["map"], "faces": faces})
+        groups.append({"title": title, "map": row["map"], "faces": faces})
     return {"name": dataset, "groups": [group for group in groups if group["faces"]]}
 
 

@@ -175,12 +175,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help="run directories with checkpoints")
     parser.add_argument("--names", nargs="+", metavar="NAME", help="a name per run")
     parser.add_argument("--datasets", nargs="+", metavar="NAME", help="default: each run's test_dataset")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND", help=", ".join(KINDS))
     parser.add_argument(
-        "--severities", nargs="+", type=int, choices=range(1, 6), default=[1, 2, 3, 4, 5], metavar="1-5"
+        "--kinds",
+        nargs="+",
+        choices=KINDS,
+        default=list(KINDS),
+        metavar="KIND",
+        help=f"default: all of {', '.join(KINDS)}",
+    )
+    parser.add_argument(
+        "--severities",
+        nargs="+",
+        type=int,
+        choices=range(1, 6),
+        default=[1, 2, 3, 4, 5],
+        metavar="1-5",
+        help="default: all",
     )
     parser.add_argument("--out", metavar="DIR", help="where the common table and figure go (default: the first run's)")
-    parser.add_argument("--seed", type=int, default=0, help="of noise and occlusion")
+    parser.add_argument("--seed", type=int, default=0, help="of noise and occlusion (default 0)")
     from analysis.model import add_model_arguments
 
     add_model_arguments(parser)

@@ -148,9 +148,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help="run directories with features")
     parser.add_argument("--names", nargs="+", metavar="NAME", help="a name per run")
     parser.add_argument("--datasets", nargs="+", metavar="NAME", help="default: all test sets of the run")
-    parser.add_argument("--methods", nargs="+", choices=("tsne", "pca"), default=["tsne", "pca"])
+    parser.add_argument("--methods", nargs="+", choices=("tsne", "pca"), default=["tsne", "pca"], help="default: both")
     parser.add_argument("--points", type=int, default=2000, help="at most so many samples in a figure (default 2000)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of t-SNE, the samples chosen and the probe (default 0)")
     add_common(parser)
     return parser
 

@@ -38,7 +38,7 @@ def write_examples(folder, rng, rows, tile=32):
                 faces.append(np.where(oval, skin + rng.normal(0, 8, (tile, tile, 3)), 60).clip(0, 255).astype(np.uint8))
             lines.append(np.concatenate(faces, axis=1))
             description.append({"group": group, "map": name})
-        description[-1]["tiles"] = [{"video": r[0], "frame": r[1], "prob": r[4]} for r in chosen]
+        description[-2]["tiles"] = [{"video": r[0], "frame": r[1], "prob": r[4]} for r in chosen]
     Image.fromarray(np.concatenate(lines)).save(folder / "examples.png")
     (folder / "examples.json").write_text(json.dumps({"tile": tile, "rows": description}))
 

@@ -12,6 +12,7 @@ import pytest
 
 from analysis.report import figure_title, main, write_report
 from analysis.report_charts import series
+from analysis.report_faces import example_groups
 from analysis.sections import Section, folder_of, write_section
 from training.errors import DataError
 
@@ -149,3 +150,23 @@ def test_program_ends_with_one_sentence(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("error: no such file")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_every_map_stands_with_the_faces_it_is_of(tmp_path):
+    """The sheet as the evaluator writes it: also the last group's maps, each with its own faces' names."""
+    from training.trainer.evaluator import Example
+    from training.trainer.results import _write_examples
+
+    def example(video):
+        return Example(1.0, f"X/{video}", 3, 0.25, np.zeros((8, 8, 3), np.uint8), {"boundary": np.ones((2, 2))})
+
+    groups = {"fake, called real": [example("a"), example("b")], "real, called real": [example("c")]}
+    _write_examples(tmp_path, groups)
+    found = example_groups(tmp_path, "X")["groups"]
+    shown = [(group["title"], [face["alt"].split(": ")[1].split(",")[0] for face in group["faces"]]) for group in found]
+    assert shown == [
+        ("Fakes with the lowest scores", ["X/a", "X/b"]),
+        ("Fakes with the lowest scores: Boundary Mining's W", ["X/a", "X/b"]),
+        ("Reals with the lowest scores", ["X/c"]),
+        ("Reals with the lowest scores: Boundary Mining's W", ["X/c"]),
+    ]
