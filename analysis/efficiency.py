@@ -167,8 +167,15 @@ def mean_auc(path: str) -> tuple[float | None, str]:
     return sum(m["frame"]["auc"]["value"] for m in datasets.values()) / len(datasets), " ".join(datasets)
 
 
+def _plain(value: float, _: object = None) -> str:
+    """Return the text of a tick on a logarithmic axis; of minor ticks only 2, 3 and 5 have one."""
+    return f"{value:g}" if f"{value:e}"[0] in "1235" else ""
+
+
 def draw(rows: list[dict[str, Any]], stem: Path) -> list[Path]:
-    """Draw AUC (where known, else speed) over multiply-adds, the area of a point following the parameters."""
+    """Draw AUC (where known, else speed with its spread) over multiply-adds, the area of a point following the parameters."""
+    from matplotlib.ticker import NullFormatter
+
     from analysis import style
 
     known = [row for row in rows if row["auc"] is not None]
@@ -186,6 +193,8 @@ def draw(rows: list[dict[str, Any]], stem: Path) -> list[Path]:
                 alpha=0.75,
                 linewidths=0,
             )
+            if not known:
+                axes.errorbar(row["gmacs"], row[key], yerr=row["inference_iqr"] / 2, color="#555555", linewidth=1)
             text = f"{row['detector']} ({row['parameters'] / 1e6:.3g} M)"
             axes.annotate(
                 text, (row["gmacs"], row[key]), xytext=(0, 11), textcoords="offset points", ha="center", fontsize=8
@@ -194,6 +203,10 @@ def draw(rows: list[dict[str, Any]], stem: Path) -> list[Path]:
         if not known:
             axes.set_yscale("log")
         axes.margins(0.25)
+        for axis in (axes.xaxis, *([] if known else [axes.yaxis])):
+            axis.set_major_formatter(_plain)
+            low, high = axis.get_view_interval()
+            axis.set_minor_formatter(_plain if high < 50 * low else NullFormatter())
         return style.save(drawing, stem)
 
 
@@ -202,7 +215,7 @@ def sheet(rows: list[dict[str, Any]]) -> Sheet:
     columns = ["Detector", "Parameters (M)", "Trainable (M)", "Multiply-adds (10⁹)", "Checkpoint (MB)"]
     columns += ["Inference (images/s)", "Training (images/s)", "Memory, inference / training (MB)", "Mean frame AUC"]
     lines = [
-        [row["detector"], f"{row['parameters'] / 1e6:.2f}", f"{row['trainable'] / 1e6:.3f}", f"{row['gmacs']:.2f}"]
+        [row["detector"], f"{row['parameters'] / 1e6:.2f}", f"{row['trainable'] / 1e6:.3f}", f"{row['gmacs']:.3g}"]
         + [f"{row['checkpoint_mb']:.1f}"]
         + [f"{row[f'{what}_per_s']:.1f} ± {row[f'{what}_iqr'] / 2:.1f}" for what in ("inference", "training")]
         + [f"{row['memory_inference_mb']:.0f} / {row['memory_training_mb']:.0f}"]
@@ -264,7 +277,7 @@ def main(argv: list[str] | None = None) -> int:
         rows.append(row)
         print(
             f"{row['detector']}: {row['parameters'] / 1e6:.2f} M parameters ({row['trainable'] / 1e6:.3f} M trainable), "
-            f"{row['gmacs']:.2f} GMACs, {row['inference_per_s']:.1f} ± {row['inference_iqr']:.1f} images/s, "
+            f"{row['gmacs']:.3g} GMACs, {row['inference_per_s']:.1f} ± {row['inference_iqr']:.1f} images/s, "
             f"training {row['training_per_s']:.1f}, {row['memory_inference_mb']:.0f} / {row['memory_training_mb']:.0f} MB"
         )
     out, table = Path(arguments.out), sheet(rows)

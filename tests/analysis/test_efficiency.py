@@ -86,7 +86,14 @@ def test_auc_of_a_run_is_the_mean_over_its_test_sets(run_dir, tmp_path):
 
 def test_figure_with_and_without_auc(tmp_path):
     rows = [
-        {"detector": n, "parameters": p, "gmacs": p / 1e7, "auc": None, "inference_per_s": 1e9 / p}
+        {
+            "detector": n,
+            "parameters": p,
+            "gmacs": p / 1e7,
+            "auc": None,
+            "inference_per_s": 1e9 / p,
+            "inference_iqr": 1e7 / p,
+        }
         for n, p in (("a", 1e6), ("b", 3e8))
     ]
     assert all(path.stat().st_size > 1000 for path in draw(rows, tmp_path / "speed"))
