@@ -82,7 +82,7 @@ def _train(args, config, process) -> None:
         log.info("run directory: %s", folder.path)
     else:
         open_log(None, quiet=True)
-    resume_from = newest_checkpoint(args.resume, folder)
+    resume_from = process.broadcast(newest_checkpoint(args.resume, folder) if process.main else None)
     detector = runs.make_detector(config, train.info, process, pretrained=resume_from is None)
     trainer = Trainer(detector, config, process, folder, train, val)
     if resume_from is not None:
@@ -101,6 +101,7 @@ def _train(args, config, process) -> None:
             "note": note,
         }
     if not tests:
+        trainer.conclude({})
         log.info("no test_dataset is named; training ends here")
         return
     if config.save_ckpt and trainer.best is not None:

@@ -175,7 +175,9 @@ class Config(Section):
     grad_clip: Positive | None = Field(None, description="largest gradient norm")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on CUDA, fp32 elsewhere")
     accumulate: int = Field(1, ge=1, description="micro-batches that make up one step's batch")
-    compile: bool = Field(False, description="torch.compile the network and its losses")
+    compile: bool | Literal["inductor", "aot_eager", "eager"] = Field(
+        False, description="torch.compile the network and its losses; a word names the backend (true: inductor)"
+    )
     channels_last: bool = False
     sync_batchnorm: bool = Field(False, description="BatchNorm statistics over all GPUs")
     SWA: bool = Field(False, description="average the weights over the last epochs (Izmailov et al. 2018)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import signal
@@ -175,6 +176,14 @@ class Loader:
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
         """Choose the epoch that the next iterations run over, and the batch that they begin with."""
         self.epoch, self.start = epoch, start_batch
+
+    def in_order(self) -> Loader:
+        """Return a loader of the same draws, each once, in their own order and without augmentation."""
+        plain = copy.copy(self)
+        plain._training, plain._batch, plain._rows, plain._loader = False, self.config.test_batchSize, None, None
+        plain.reader = FrameReader(self.index, self.reader.storages, self.config, augment=False)
+        plain.skipped, plain.epoch, plain.start = [], 0, 0
+        return plain
 
     def _workers(self) -> int:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -92,15 +92,21 @@ class TrainingPlan:
 
 
 class EvaluationPlan:
-    """This process's contiguous share of all positions, cut into batches: nothing twice, nothing left out."""
+    """All positions cut into batches, of which this process takes a contiguous share: nothing twice, nothing left out.
+
+    Batches are shared whole, so that each is the same for any number of processes: matrix products of other sizes may round
+    otherwise, and then predictions would depend on that number.
+    """
 
     def __init__(self, draws: int, batch: int, rank: int = 0, world_size: int = 1):
-        self.mine, self.batch = share(draws, rank, world_size), batch
+        self.draws, self.batch = draws, batch
+        self.mine = share(-(-draws // batch), rank, world_size)
 
     def __len__(self) -> int:
-        return -(-len(self.mine) // self.batch)
+        return len(self.mine)
 
     def __getitem__(self, step: int) -> range:
         if not 0 <= step < len(self):
             raise IndexError(step)
-        return self.mine[step * self.batch : (step + 1) * self.batch]
+        low = self.mine[step] * self.batch
+        return range(low, min(low + self.batch, self.draws))

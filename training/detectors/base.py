@@ -101,7 +101,7 @@ class Detector(nn.Module):
             key: value.to(self.device, non_blocking=True) if isinstance(value, Tensor) else value
             for key, value in batch.items()
         }
-        if ready["image"].dtype == torch.uint8:
+        if "image" in ready and ready["image"].dtype == torch.uint8:
             ready["image"] = (ready["image"].float() - self.mean) / self.std
         return ready
 
@@ -114,6 +114,18 @@ class Detector(nn.Module):
 
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
         """Return `overall`, a differentiable scalar, and its named parts."""
+        raise NotImplementedError
+
+    @property
+    def caches_features(self) -> bool:
+        """Whether training is to run on features that `frozen_features` makes once of every frame. The base has none."""
+        return False
+
+    def frozen_features(self, batch: Batch) -> Tensor:
+        """Return what a part that never trains makes of a prepared batch's images, `(B, D)`.
+
+        A detector that has such a part takes `batch["frozen"]` instead of the image where it is given.
+        """
         raise NotImplementedError
 
     def convert_keys(self, state: State) -> State:
@@ -195,7 +207,7 @@ class ClassificationDetector(Detector):
         raise NotImplementedError
 
     def forward(self, batch: Batch, inference: bool = False) -> Prediction:
-        feat = self.features(batch["image"])
+        feat = batch["frozen"] if "frozen" in batch else self.features(batch["image"])
         cls = self.classifier(feat)  # (B, 2)
         return {"cls": cls, "prob": cls.float().softmax(dim=1)[:, 1], "feat": feat}
 

@@ -16,6 +16,7 @@ from training.loss.arcmargin import ArcMargin
 from training.loss.classification import cross_entropy
 from training.loss.hypersphere import alignment, uniformity
 from training.loss.slerp import slerp_within_class
+from training.modules.gather import gather_rows
 from training.networks.clip_tower import ClipConfig, build_clip_tower
 from training.networks.conversion.clip_keys import tower_state
 from training.networks.weights import State
@@ -108,9 +109,10 @@ class SphereDetector(ClipDetector):
             points, targets = torch.cat([sphere, between]), torch.cat([label, label])
         losses: Losses = {"cls": cross_entropy(self.classify(points, targets), targets, weights.label_smoothing)}
         overall = losses["cls"]
-        everyone, labels = (
-            (gather_with_grad(sphere), gather_with_grad(label)) if self.config.gather else (sphere, label)
-        )
+        everyone, labels = sphere, label
+        if self.config.gather:
+            own = not batch.get("stand_in", False)
+            everyone, labels = gather_rows(sphere, own), gather_rows(label, own)
         if weights.alignment:
             losses["alignment"] = alignment(everyone, labels)
             overall = overall + weights.alignment * losses["alignment"]
@@ -118,22 +120,3 @@ class SphereDetector(ClipDetector):
             losses["uniformity"] = uniformity(everyone)
             overall = overall + weights.uniformity * losses["uniformity"]
         return {"overall": overall, **losses}
-
-
-def gather_with_grad(value: Tensor) -> Tensor:
-    """Return the rows of all processes, in order of rank; gradients flow back to each process's own rows.
-
-    Every process computes the same loss of the gathered rows, and the wrapper averages gradients over processes; the
-    collective's backward sums them. The mean is therefore that of the single-process loss. Alone: the value itself.
-    """
-    import torch.distributed as dist
-
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return value
-    if value.is_floating_point():
-        from torch.distributed.nn.functional import all_gather
-
-        return torch.cat(all_gather(value))
-    parts = [torch.empty_like(value) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, value.contiguous())
-    return torch.cat(parts)

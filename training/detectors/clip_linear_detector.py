@@ -9,10 +9,11 @@ Input 224 × 224 with ViT-L-14: 303.2 M parameters of which 2,050 train, 77.8 G 
 
 from __future__ import annotations
 
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from training.dataset.info import DataInfo
-from training.detectors.base import ClassificationDetector, DetectorCard
+from training.detectors.base import Batch, ClassificationDetector, DetectorCard
 from training.detectors.clip_base import ClipDetector
 from training.detectors.registry import register_detector
 from training.networks.clip_tower import ClipConfig, Tuning
@@ -22,12 +23,25 @@ class ClipLinearConfig(ClipConfig):
     """The tower is frozen unless another tuning is asked for."""
 
     tuning: Tuning = "none"
+    cache_features: bool = Field(
+        False, description="run the tower once over the frames and train on its features; needs no augmentation"
+    )
+
+    @model_validator(mode="after")
+    def _only_what_is_frozen_can_be_kept(self) -> ClipLinearConfig:
+        if self.cache_features and (self.tuning != "none" or self.use_data_augmentation):
+            raise ValueError(
+                "cache_features keeps the features of each frame from the first reading on: set tuning to none and "
+                "use_data_augmentation to false, or cache_features to false"
+            )
+        return self
 
 
 @register_detector(ClipLinearConfig)
 class ClipLinear(ClipDetector, ClassificationDetector):
     """Frozen CLS token → linear."""
 
+    config: ClipLinearConfig
     card = DetectorCard(
         "CLIP linear probe", "naive", "Towards Universal Fake Image Detectors that Generalize Across Generative Models",
         2023, "https://arxiv.org/abs/2302.10174",
@@ -36,6 +50,13 @@ class ClipLinear(ClipDetector, ClassificationDetector):
     def __init__(self, config: ClipLinearConfig, data_info: DataInfo | None = None, pretrained: bool = True):
         super().__init__(config, data_info, pretrained)
         self.head = nn.Linear(self.tower.width, 2)
+
+    @property
+    def caches_features(self) -> bool:
+        return self.config.cache_features
+
+    def frozen_features(self, batch: Batch) -> Tensor:
+        return self.features(batch["image"])
 
     def features(self, image: Tensor) -> Tensor:
         return self.tower(image)[0]

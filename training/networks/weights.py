@@ -43,14 +43,17 @@ def read_state(path: str | os.PathLike) -> State:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        unsafe = "weights_only" in str(error) or "Unsupported global" in str(error)
-        reason = (
-            "it is a pickle that may run code; save its state_dict alone, or convert it to .safetensors"
-            if unsafe
-            else f"it cannot be read ({type(error).__name__}); it may be truncated: copy or download it again"
-        )
-        raise WeightsError(f"{path} is refused: {reason}") from error
+        raise refusal(path, error) from error
     return unwrap_state(content, str(path))
+
+
+def refusal(path: str | os.PathLike, error: Exception) -> WeightsError:
+    """Return the sentence on why a file is not read: it holds more than tensors and plain values, or it is damaged."""
+    if "weights_only" in str(error) or "Unsupported global" in str(error):
+        reason = "it is a pickle that may run code; save its state_dict alone, or convert it to .safetensors"
+    else:
+        reason = f"it cannot be read ({type(error).__name__}); it may be truncated: copy or download it again"
+    return WeightsError(f"{path} is refused: {reason}")
 
 
 def unwrap_state(content: object, name: str = "the given state") -> State:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,36 @@ import torch
 
 from training.dataset.info import DataInfo
 from training.detectors.base import Detector
-from training.errors import WeightsError
+from training.errors import ProjectError, WeightsError
 from training.io import atomic_path
+from training.networks.weights import refusal
 from training.trainer.rundir import RunDir
 
 log = logging.getLogger("clipdeepfake.train")
 
 FORMAT = 1
+_STAGED = "next.pth"
+# Keys that may differ between a run and its continuation without changing its course.
+_BOOK_KEEPING = frozenset(
+    {
+        "workers",
+        "log_dir",
+        "task_target",
+        "rec_iter",
+        "save_epoch",
+        "save_every_steps",
+        "keep_checkpoints",
+        "save_ckpt",
+        "save_feat",
+        "test_dataset",
+        "test_batchSize",
+        "rgb_dir",
+        "lmdb_dir",
+        "dataset_json_folder",
+        "pretrained",
+        "tnr_at_tpr",
+    }
+)
 
 
 def save_checkpoint(path: str | os.PathLike, content: dict[str, Any]) -> None:
@@ -52,9 +76,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise WeightsError(f"no such checkpoint: {path}") from error
     except Exception as error:
-        raise WeightsError(
-            f"{path} cannot be read as a checkpoint ({type(error).__name__}); it may be truncated"
-        ) from error
+        raise refusal(path, error) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise WeightsError(f"{path} is not a checkpoint of this project; use it with --weights_path instead")
     return content
@@ -72,7 +94,7 @@ def newest_checkpoint(wish: str | None, run: RunDir) -> Path | None:
         return None
     if wish != "auto":
         return Path(wish)
-    there = sorted(run.last.parent.glob("last*.pth"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    there = _kept(run)
     for path in there:
         try:
             read_checkpoint(path)
@@ -84,6 +106,50 @@ def newest_checkpoint(wish: str | None, run: RunDir) -> Path | None:
             f"none of the {len(there)} checkpoints in {run.last.parent} can be read; start anew elsewhere"
         )
     return None
+
+
+def _kept(run: RunDir) -> list[Path]:
+    """Return the resumable checkpoints of a run, newest first: `last.pth`, `last.1.pth`, …"""
+    # One that was written whole, but that its run did not live to rename, is the newest.
+    names = [run.last.with_name(_STAGED), run.last]
+    older = {path: re.fullmatch(r"last\.(\d+)\.pth", path.name) for path in run.last.parent.glob("last.*.pth")}
+    numbered = sorted((int(match[1]), path) for path, match in older.items() if match)
+    return [path for path in (*names, *(path for _, path in numbered)) if path.exists()]
+
+
+def save_newest(run: RunDir, content: dict[str, Any], keep: int) -> None:
+    """Write `last.pth`; the one before becomes `last.1.pth` and so on, and only the `keep` newest stay.
+
+    The older ones move when the new one is safe on disk, so that a full disk or a kill at any moment leaves a good one.
+
+    Raises:
+        ProjectError: the folder cannot be written or the disk is full.
+    """
+    staged = run.last.with_name(_STAGED)
+    save_checkpoint(staged, content)
+    try:
+        there = [path for path in _kept(run) if path != staged]
+        for path in there[keep - 1 :]:
+            path.unlink()
+        for number, path in reversed(list(enumerate(there[: keep - 1], start=1))):
+            path.replace(run.last.with_name(f"last.{number}.pth"))
+        staged.replace(run.last)
+    except OSError as error:
+        raise ProjectError(
+            f"cannot rename checkpoints in {run.last.parent}: {error.strerror}; make the folder writable"
+        ) from error
+
+
+def changed_settings(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return `key: old → new` for what differs between two configurations and changes the course of training."""
+    changes = []
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            changes += changed_settings(before, after, f"{prefix}{key}.")
+        elif before != after and prefix + key not in _BOOK_KEEPING:
+            changes.append(f"{prefix}{key}: {before} → {after}")
+    return changes
 
 
 def data_info_of(path: str | os.PathLike) -> DataInfo | None:

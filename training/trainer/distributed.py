@@ -60,6 +60,20 @@ class Process:
         dist.gather_object(value, gathered)
         return gathered
 
+    def gather_everywhere(self, value: T) -> list[T]:
+        """Return every process's value on each of them, in order of rank."""
+        if not self.distributed:
+            return [value]
+        gathered: list[Any] = [None] * self.world_size
+        dist.all_gather_object(gathered, value)
+        return gathered
+
+    def share_buffers(self, module: torch.nn.Module) -> None:
+        """Give every process rank 0's buffers (BatchNorm statistics), which each has moved on its own share of a batch."""
+        if self.distributed:
+            for buffer in module.buffers():
+                dist.broadcast(buffer, 0)
+
     def broadcast(self, value: T) -> T:
         """Return rank 0's value everywhere."""
         if not self.distributed:

@@ -11,6 +11,7 @@ from training.dataset.loader import Loader
 from training.detectors.base import Batch, Detector, Prediction
 from training.errors import DataError
 from training.trainer.distributed import Process, flatten
+from training.trainer.feature_cache import CachedLoader
 from training.trainer.journal import Progress
 from training.trainer.precision import autocast
 
@@ -59,7 +60,7 @@ _COLUMNS = ("index", "frame", "label", "method", "target_id", "source_id")
 @torch.inference_mode()
 def predict(
     detector: Detector,
-    loader: Loader,
+    loader: Loader | CachedLoader,
     process: Process,
     *,
     title: str = "test",
@@ -70,14 +71,15 @@ def predict(
 ) -> Predictions | None:
     """Return the predictions of all processes together on rank 0, None elsewhere.
 
-    Each process reads its own share of the loader; the rows are put back into the order of the index, so that the result
-    does not depend on how many processes there were.
+    Each process reads its own whole batches of the loader and has the same weights and statistics; the rows are put back
+    into the order of the index. The result does not depend on how many processes there were, down to the last bit.
 
     Raises:
         DataError: a prediction is not a finite number.
     """
     was_training = detector.training
     detector.eval()
+    process.share_buffers(detector)
     columns: dict[str, list[np.ndarray]] = {name: [] for name in (*_COLUMNS, "prob", "feat")}
     video: list[str] = []
     gallery = _Gallery()

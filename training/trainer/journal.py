@@ -5,11 +5,14 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from tqdm import tqdm
+
+from training.errors import ProjectError
 
 T = TypeVar("T")
 log = logging.getLogger("clipdeepfake")
@@ -51,36 +54,73 @@ class Journal:
         if folder is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._file = open(folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 - lives as long as the run
-            self._board = SummaryWriter(str(folder / "tensorboard"))
+            with self._answering():
+                self._file = open(folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 - lives as long as the run
+                self._board = SummaryWriter(str(folder / "tensorboard"))
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Turn a disk that takes nothing more into a sentence."""
+        try:
+            yield
+        except OSError as error:
+            raise ProjectError(
+                f"cannot write the records in {self.folder}: {error.strerror or error}; free some space or choose another "
+                "--log_dir, and continue from the last checkpoint with --resume"
+            ) from error
 
     def scalars(self, step: int, values: dict[str, float], **keys: Any) -> None:
         """Record named numbers at a step; not-finite ones become null in the JSON."""
         if self._board is None:
             return
         clean = {name: round(value, 8) if np.isfinite(value) else None for name, value in values.items()}
-        self._file.write(json.dumps({"step": step, **keys, **clean}) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+        with self._answering():
+            self._file.write(json.dumps({"step": step, **keys, **clean}) + "\n")
+            self._file.flush()
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
 
     def images(self, step: int, name: str, images: np.ndarray) -> None:
         """Show images `(N, 3, H, W)`, uint8 or floats in [0, 1]."""
         if self._board is not None and len(images):
-            self._board.add_images(name, images, step)
+            with self._answering():
+                self._board.add_images(name, images, step)
 
     def hyperparameters(self, settings: dict[str, Any], metrics: dict[str, float]) -> None:
         """Record the settings beside the final metrics."""
         if self._board is not None and metrics:
             plain = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in settings.items()}
-            self._board.add_hparams(plain, {f"final/{k}": v for k, v in metrics.items()}, run_name=".")
+            with self._answering():
+                self._board.add_hparams(plain, {f"final/{k}": v for k, v in metrics.items()}, run_name=".")
 
     def close(self) -> None:
         """Flush and close everything."""
         if self._board is not None:
-            self._board.close()
-            self._file.close()
-            self._board = None
+            board, self._board = self._board, None
+            with self._answering():
+                board.close()
+                self._file.close()
+
+
+class GradientWatch:
+    """Warns when a gradient's norm explodes: beyond a thousand, or a hundred times what was usual; not at every step."""
+
+    def __init__(self, every: int):
+        self.every, self.usual, self.seen, self.told = every, 0.0, 0, 0
+
+    def see(self, step: int, norm: float) -> None:
+        """Look at the norm of a step; an infinite one is a scaler's overflow, which it handles."""
+        if not np.isfinite(norm):
+            return
+        exploded = norm > 1e3 or (self.seen >= 10 and norm > 100 * self.usual)
+        if exploded and (not self.told or step - self.told >= self.every):
+            self.told = step
+            log.warning(
+                "step %d: the gradient's norm is %.3g, usually %.3g; consider grad_clip", step, norm, self.usual
+            )
+        if not exploded or not self.seen:
+            self.seen += 1
+            self.usual += (norm - self.usual) / min(self.seen, 100)
 
 
 class Progress(Generic[T]):

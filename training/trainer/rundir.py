@@ -49,9 +49,10 @@ class RunDir:
                 f"cannot write the run directory {self.path}: {error.strerror}; choose another one with --log_dir"
             ) from error
         try:
-            # The kernel frees the lock with the process, however it ends; a stale file never blocks anybody.
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            # The kernel frees the lock with the process, however it ends; a stale file never blocks anybody. It is a record
+            # lock, which data-loading workers do not inherit: those outlive a killed run by some seconds.
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
             os.close(self._lock)
             self._lock = None
             raise ProjectError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from training.config.schema import Config
 from training.detectors.base import Batch, Clock, Detector, Losses, Prediction
-from training.errors import DataError, ProjectError
+from training.errors import ConfigError, DataError, ProjectError
+from training.optimizer.averaging import norms
 from training.optimizer.builder import build_optimizer
 from training.optimizer.sam import perturbed
 from training.optimizer.schedule import factor, set_learning_rate
@@ -22,15 +23,20 @@ from training.trainer.precision import autocast, resolve
 
 
 class NotFinite(ProjectError):
-    """The loss is NaN or infinite; carries the videos of the batch."""
+    """A loss or the gradient is NaN or infinite. All processes raise it together.
 
-    def __init__(self, step: int, losses: dict[str, float], videos: list[str]):
-        bad = ", ".join(f"{name}={value}" for name, value in losses.items() if not math.isfinite(value))
+    Attributes:
+        values: the losses by name, and `grad_norm` when only the gradient is broken.
+    """
+
+    def __init__(self, step: int, values: dict[str, float]):
+        bad = ", ".join(f"{name}={value}" for name, value in values.items() if not math.isfinite(value))
+        what = "gradient" if "grad_norm" in values else "loss"
         super().__init__(
-            f"the loss is not finite at step {step} ({bad}); lower the learning rate, set grad_clip, or look at the batch's "
+            f"the {what} is not finite at step {step} ({bad}); lower the learning rate, set grad_clip, or look at the batch's "
             "videos, which are listed in bad_batch.json"
         )
-        self.videos = videos
+        self.values = values
 
 
 class PredictAndScore(nn.Module):
@@ -45,6 +51,21 @@ class PredictAndScore(nn.Module):
         return self.detector.get_losses(batch, prediction), prediction
 
 
+@contextmanager
+def statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Let BatchNorm normalise by the batch as in training, but leave its running statistics alone for the time of the block.
+
+    SAM's second pass runs at weights that the network never has.
+    """
+    buffers = [buffer for layer in norms(module) for buffer in layer.buffers()]
+    kept = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        for buffer, value in zip(buffers, kept, strict=True):
+            buffer.copy_(value)
+
+
 class Stepper:
     """Holds the network, its wrapper, optimiser and scaler, and takes one step at a time."""
 
@@ -54,12 +75,22 @@ class Stepper:
         self.optimizer = build_optimizer(detector, config)
         self.precision = resolve(config.precision, process.device)
         self.scaler = torch.amp.GradScaler(process.device.type, enabled=self.precision == "fp16")
+        if config.train_batchSize < config.accumulate * process.world_size:
+            raise ConfigError(
+                f"accumulate={config.accumulate}: a train_batchSize of {config.train_batchSize} over {process.world_size} "
+                "process(es) cannot be cut into so many micro-batches; lower accumulate"
+            )
         module: nn.Module = PredictAndScore(detector)
         if config.sync_batchnorm and process.distributed:
+            if process.device.type != "cuda":
+                raise ConfigError("sync_batchnorm: PyTorch synchronises BatchNorm on CUDA only; set it to false")
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         if config.channels_last:
             module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.module: Any = torch.compile(module) if config.compile else module
+        self.module: Any = module
+        if config.compile:
+            backend = "inductor" if config.compile is True else config.compile
+            self.module = torch.compile(module, backend=backend)
         if process.distributed:
             self.module = nn.parallel.DistributedDataParallel(
                 self.module,
@@ -86,25 +117,33 @@ class Stepper:
         self.detector.train()
         self.detector.before_step(clock)
         set_learning_rate(self.optimizer, factor(self.config, step, self.total_steps, self.steps_per_epoch))
-        batch = self.detector.prepare(batch)
+        batch = self._laid_out(self.detector.prepare(batch))
         losses, prediction = self._backward(batch, step)
         if self.config.optimizer.type == "sam":
-            with perturbed(self.parameters, self.config.optimizer.sam.rho):
+            with perturbed(self.parameters, self.config.optimizer.sam.rho), statistics_kept(self.detector):
                 self._reseed(step)
                 self._backward(batch, step)
         self.detector.after_backward(clock)
         self.scaler.unscale_(self.optimizer)
         limit = self.config.grad_clip or math.inf
-        norm = nn.utils.clip_grad_norm_(self.parameters, limit)
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, limit))
+        # A gradient that overflows fp16 is the scaler's to handle: it leaves the step out and lowers its scale.
+        if not math.isfinite(norm) and not self.scaler.is_enabled():
+            raise NotFinite(step, {**losses, "grad_norm": norm})
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return {**losses, "grad_norm": float(norm)}, prediction
+        return {**losses, "grad_norm": norm}, prediction
+
+    def _laid_out(self, batch: Batch) -> Batch:
+        """Bring images to the memory order of the weights."""
+        if self.config.channels_last and "image" in batch and batch["image"].ndim == 4:
+            batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last)
+        return batch
 
     def _backward(self, batch: Batch, step: int) -> tuple[dict[str, float], Prediction]:
         """Fill the gradients with those of the global batch's mean loss."""
         self.optimizer.zero_grad(set_to_none=True)
-        size = len(batch["label"])
-        parts = list(split_batch(batch, self.config.accumulate)) if size else [stand_in(batch)] * self.config.accumulate
+        parts = micro_batches(batch, self.config.accumulate)
         shares = self.config.accumulate * self.process.world_size
         total = self._global_size(batch)
         if total == 0:
@@ -116,7 +155,7 @@ class Stepper:
         prediction: Prediction = {}
         for number, part in enumerate(parts):
             # Every share has the same weight unless samples were dropped; then the mean is still over samples.
-            weight = len(part["label"]) * shares / total if size else 0.0
+            weight = 0.0 if part.get("stand_in") else len(part["label"]) * shares / total
             part["counts"] = {name: count * weight / shares for name, count in batch_counts.items()}
             last = number == len(parts) - 1
             hold = nullcontext() if last or not self.process.distributed else self.module.no_sync()
@@ -130,7 +169,7 @@ class Stepper:
         values = self.process.sum(torch.stack([sums[name] for name in names])).tolist()
         means = dict(zip(names, values, strict=True))
         if not all(math.isfinite(value) for value in values):
-            raise NotFinite(step, means, batch["video"])
+            raise NotFinite(step, means)
         return means, prediction
 
     def _global_size(self, batch: Batch) -> int:
@@ -160,6 +199,16 @@ class Stepper:
         self.scaler.load_state_dict(state["scaler"])
 
 
+def micro_batches(batch: Batch, parts: int) -> list[Batch]:
+    """Return exactly `parts` micro-batches, so that all processes do the same number of passes.
+
+    Where unreadable samples left too few, stand-ins fill up, whose loss weighs nothing.
+    """
+    full = min(parts, len(batch["label"]) // int(batch.get("roles", 1)))
+    found = list(split_batch(batch, full)) if full else []
+    return found + [stand_in(batch) for _ in range(parts - full)]
+
+
 def split_batch(batch: Batch, parts: int) -> Iterator[Batch]:
     """Yield micro-batches of a flat, role-major batch: each holds the same share of every role."""
     if parts == 1:
@@ -168,8 +217,6 @@ def split_batch(batch: Batch, parts: int) -> Iterator[Batch]:
     roles = int(batch.get("roles", 1))
     size = len(batch["label"])
     per_role = size // roles
-    if per_role < parts:
-        raise ProjectError(f"accumulate: {parts} micro-batches cannot be cut from {per_role} samples; lower accumulate")
     bounds = [per_role * i // parts for i in range(parts + 1)]
     for low, high in pairwise(bounds):
         rows = [role * per_role + i for role in range(roles) for i in range(low, high)]
@@ -177,12 +224,12 @@ def split_batch(batch: Batch, parts: int) -> Iterator[Batch]:
 
 
 def stand_in(batch: Batch) -> Batch:
-    """Return one blank sample per role in the form of an empty batch.
+    """Return one blank sample per role in the form of a batch, marked `stand_in`.
 
     A process whose samples could all not be read must still take part in the step; its loss then weighs nothing.
     """
     roles = int(batch.get("roles", 1))
-    filled: Batch = {"roles": roles}
+    filled: Batch = {"roles": roles, "stand_in": True}
     for key, value in batch.items():
         if isinstance(value, Tensor) and value.ndim:
             unknown = -1 if key in ("target_id", "source_id") else 0

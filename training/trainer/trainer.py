@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import resource
 import time
-from itertools import pairwise
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,22 @@ from training.config.schema import Config
 from training.dataset.loader import Loader
 from training.detectors.base import Batch, Detector, Prediction
 from training.errors import WeightsError
-from training.io import atomic_write
-from training.optimizer.averaging import WeightAverage
-from training.trainer.checkpoint import describe, read_checkpoint, save_checkpoint
-from training.trainer.distributed import Process
+from training.io import write_json
+from training.optimizer.averaging import WeightAverage, recompute_statistics
+from training.trainer.checkpoint import changed_settings, describe, read_checkpoint, save_checkpoint, save_newest
+from training.trainer.distributed import Process, flatten
 from training.trainer.evaluator import predict
-from training.trainer.journal import Journal, Progress
+from training.trainer.feature_cache import CachedLoader
+from training.trainer.journal import GradientWatch, Journal, Progress
+from training.trainer.precision import autocast
 from training.trainer.results import score as score_predictions
 from training.trainer.rundir import RunDir
 from training.trainer.step import NotFinite, Stepper
 
 log = logging.getLogger("clipdeepfake.train")
 _LOWER_IS_BETTER = ("eer",)
+# Of the training set, for the BatchNorm statistics of averaged weights; the error of a mean over so many is small.
+_STATISTICS_BATCHES = 200
 
 
 class Trainer:
@@ -43,13 +49,18 @@ class Trainer:
         self, detector: Detector, config: Config, process: Process, run: RunDir, train: Loader, val: Loader | None
     ):
         self.detector, self.config, self.process, self.run = detector, config, process, run
-        self.train_loader, self.val_loader = train, val
+        self.train_loader: Loader | CachedLoader = train
+        self.val_loader: Loader | CachedLoader | None = val
+        if detector.caches_features:
+            self.train_loader = CachedLoader(train, detector, process)
+            self.val_loader = CachedLoader(val, detector, process) if val is not None else None
         self.steps_per_epoch = len(train)
         planned = config.nEpochs * self.steps_per_epoch
         self.total_steps = min(planned, config.max_steps) if config.max_steps else planned
         self.stepper = Stepper(detector, config, process, self.total_steps, self.steps_per_epoch)
         self.averages = self._averages()
         self.journal = Journal(run.path if process.main else None)
+        self.gradients = GradientWatch(config.rec_iter)
         self.step = 0
         self.best: dict[str, Any] | None = None
         self.since_best = 0
@@ -63,13 +74,23 @@ class Trainer:
         return averages
 
     def fit(self) -> None:
-        """Train until the last epoch or step; then `checkpoints/` holds `last.pth` and, with validation, `best.pth`."""
+        """Train until the last epoch or step.
+
+        Then `checkpoints/` holds `last.pth`, with validation `best.pth`, and `swa.pth` and `ema.pth` where they were asked for.
+        """
         self._announce()
         while self.step < self.total_steps and not self._should_stop():
             self._epoch(self.step // self.steps_per_epoch)
+        for name, average in self.averages.items():
+            if average.updates and self.config.save_ckpt:
+                with self._weights_of(name):
+                    if self.process.main:
+                        save_checkpoint(
+                            self.run.last.with_name(f"{name}.pth"), {**describe(self.detector), "step": self.step}
+                        )
 
     def conclude(self, metrics: dict[str, dict[str, Any]]) -> None:
-        """Record the settings beside the test metrics, and close the journal."""
+        """Record the settings beside the test metrics and the best validation score, and close the journal."""
         settings = {
             "detector": self.config.model_name,
             "train_dataset": ",".join(self.config.train_dataset),
@@ -79,9 +100,10 @@ class Trainer:
             "lr": getattr(self.config.optimizer, self.config.optimizer.type).lr,
             "seed": self.config.manualSeed,
         }
-        self.journal.hyperparameters(
-            settings, {f"{name}_auc": m["frame"]["auc"]["value"] for name, m in metrics.items()}
-        )
+        final = {f"{name}_auc": m["frame"]["auc"]["value"] for name, m in metrics.items()}
+        if self.best is not None:
+            final[f"val_{self.config.metric_scoring}"] = self.best["value"]
+        self.journal.hyperparameters(settings, final)
         self.journal.close()
 
     def _announce(self) -> None:
@@ -126,6 +148,8 @@ class Trainer:
             sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
             rate = seen / (time.monotonic() - began)
             bar.note(f"loss {losses['overall']:.4f}, {rate:.0f} images/s")
+            if self.process.main:
+                self.gradients.see(self.step, losses["grad_norm"])
             if self.step % self.config.rec_iter == 0 or self.step == 1:
                 self._record(losses, rate, batch, prediction)
             if self.config.save_every_steps and self.step % self.config.save_every_steps == 0:
@@ -140,9 +164,15 @@ class Trainer:
         try:
             losses, prediction = self.stepper.step(batch, self.step)
         except NotFinite as error:
-            name = "bad_batch.json" if self.process.main else f"bad_batch.rank{self.process.rank}.json"
-            listing = {"step": self.step, "videos": error.videos, "frames": batch["frame"].tolist()}
-            atomic_write(self.run.path / name, json.dumps(listing, indent=2))
+            # Every process stands here: losses and gradient are sums over all of them.
+            shares = self.process.gather((batch["video"], batch["frame"].tolist()))
+            if shares is not None:
+                videos, frames = flatten([share[0] for share in shares]), flatten([share[1] for share in shares])
+                values = {name: repr(value) for name, value in error.values.items()}
+                write_json(
+                    self.run.path / "bad_batch.json",
+                    {"step": self.step, "values": values, "videos": videos, "frames": frames},
+                )
             raise
         self.step += 1
         if "ema" in self.averages:
@@ -153,17 +183,26 @@ class Trainer:
 
     def _record(self, losses: dict[str, float], rate: float, batch: Batch, prediction: Prediction) -> None:
         values = {(f"loss/{name}" if name != "grad_norm" else name): value for name, value in losses.items()}
-        values |= {"lr": self.stepper.optimizer.param_groups[0]["lr"], "images_per_second": rate}
-        if self.process.device.type == "cuda":
-            values["memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        values |= {**self._learning_rates(), "images_per_second": rate, "memory_gib": self._memory()}
         self.journal.scalars(self.step, values, epoch=self.step // self.steps_per_epoch)
-        if losses["grad_norm"] > 1e3:
-            log.warning("step %d: the gradient's norm is %.3g; consider grad_clip", self.step, losses["grad_norm"])
         if self.process.main and (self.step == 1 or self.step % (10 * self.config.rec_iter) == 0):
             self._show(batch, prediction)
 
+    def _learning_rates(self) -> dict[str, float]:
+        """Return `lr`, and `lr/1`, `lr/2` … where groups of parameters have smaller ones."""
+        rates = sorted({group["lr"] for group in self.stepper.optimizer.param_groups}, reverse=True)
+        return {f"lr/{number}" if number else "lr": rate for number, rate in enumerate(rates)}
+
+    def _memory(self) -> float:
+        """Return the most memory taken so far in GiB: of the GPU where there is one, else of this process."""
+        if self.process.device.type == "cuda":
+            return torch.cuda.max_memory_allocated() / 2**30
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
     def _show(self, batch: Batch, prediction: Prediction) -> None:
         """Send a few inputs, as the network sees them after augmentation, and the detector's maps to TensorBoard."""
+        if "image" not in batch:
+            return
         image = batch["image"][:8]
         image = image[:, image.shape[1] // 2] if image.ndim == 5 else image
         if image.dtype == torch.uint8:
@@ -190,19 +229,36 @@ class Trainer:
 
     def _validate(self, epoch: int) -> str:
         """Score the present weights, and the averages if there are any, and keep the best by metric_scoring."""
-        variants: dict[str, WeightAverage | None] = {"weights": None}
-        variants |= {name: average for name, average in self.averages.items() if average.updates}
         texts = []
-        for name, average in variants.items():
-            if average is None:
+        for name in ("weights", *(name for name, average in self.averages.items() if average.updates)):
+            with self._weights_of(name):
                 value = self._score(name, epoch)
-            else:
-                with average.applied():
-                    value = self._score(name, epoch)
             prefix = "" if name == "weights" else f"{name} "
             texts.append(f"{prefix}{self.config.metric_level} {self.config.metric_scoring} {value:.4f}")
         self.since_best = 0 if self.best and self.best["step"] == self.step else self.since_best + 1
         return ", ".join(texts)
+
+    @contextmanager
+    def _weights_of(self, variant: str) -> Iterator[None]:
+        """Put the weights of a variant into the detector for the time of the block: `weights` (the present ones), an average."""
+        if variant == "weights":
+            yield
+            return
+        with self.averages[variant].applied():
+            # A moving average stays near the present weights and so do its statistics; the equal mean needs its own.
+            if variant == "swa":
+                self.train_loader.set_epoch(max(0, self.step - 1) // self.steps_per_epoch)
+                recompute_statistics(self.detector, self._pass_over_training, self.process.sum)
+            yield
+
+    def _pass_over_training(self) -> int:
+        batches = 0
+        for batch in islice(self.train_loader, _STATISTICS_BATCHES):
+            if len(batch["label"]):
+                with autocast(self.config.precision, self.process.device):
+                    self.detector(self.detector.prepare(batch), inference=True)
+                batches += 1
+        return batches
 
     def _score(self, variant: str, epoch: int) -> float:
         assert self.val_loader is not None
@@ -240,15 +296,7 @@ class Trainer:
             "best": self.best,
             "since_best": self.since_best,
         }
-        # Rotate by renaming: last.pth is always the newest whole file, last.1.pth the one before it.
-        older = [self.run.last.with_name(f"last.{i}.pth") for i in range(1, self.config.keep_checkpoints)]
-        staged = self.run.last.with_name("next.pth")
-        save_checkpoint(staged, content)
-        chain = [self.run.last, *older]
-        for newer, old in reversed(list(pairwise(chain))):
-            if newer.exists():
-                newer.replace(old)
-        staged.replace(self.run.last)
+        save_newest(self.run, content, self.config.keep_checkpoints)
 
     def resume(self, path: Path) -> None:
         """Continue exactly where a checkpoint of this run stands.
@@ -262,10 +310,19 @@ class Trainer:
             raise WeightsError(
                 f"{path} holds weights only and cannot be resumed from; use last.pth, or --weights_path to test"
             )
+        changed = changed_settings(state["config"], self.detector.config.model_dump(mode="json"))
+        if changed:
+            log.warning("%s was written with other settings: %s", path, "; ".join(changed))
         self.detector.load_weights(state["model"])
         self.detector.load_training_state(state["training_state"])
-        self.stepper.load_state(state)
+        try:
+            self.stepper.load_state(state)
+        except ValueError as error:
+            raise WeightsError(
+                f"{path} was written with another optimiser or other trainable parts: {error}"
+            ) from error
         for name, average in self.averages.items():
-            average.load_state(state["averages"][name])
+            if name in state["averages"]:
+                average.load_state(state["averages"][name])
         self.step, self.best, self.since_best = state["step"], state["best"], state["since_best"]
         log.info("resumed from %s at step %d of %d", path, self.step, self.total_steps)
