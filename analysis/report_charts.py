@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Chart = dict[str, str]
 SIZE = (4.2, 3.9)
+WIDEST = 960  # CSS pixels of a tool's figure
 
 
 def curve_charts(source: Run) -> list[Chart]:
@@ -88,14 +89,17 @@ def section_charts(run_dir: Path) -> list[dict[str, Any]]:
     """Return what the analysis tools left for the report, their PNG files inlined."""
     sections = []
     for folder, section in read_sections(run_dir):
-        charts = []
+        charts: list[dict[str, Any]] = []
         for number, name in enumerate(section.figures):
             try:
-                content = base64.b64encode((folder / name).read_bytes()).decode()
+                picture = (folder / name).read_bytes()
             except OSError as error:
                 raise DataError(f"cannot read {folder / name}: {error.strerror}; run that tool again") from error
             caption = section.captions[number] if number < len(section.captions) else name
-            charts.append({"src": f"data:image/png;base64,{content}", "alt": caption})
+            # Bytes 16 to 20 of a PNG are its width; half of it makes the text of a figure as large as the page's.
+            width = min(WIDEST, int.from_bytes(picture[16:20], "big") // 2)
+            content = base64.b64encode(picture).decode()
+            charts.append({"src": f"data:image/png;base64,{content}", "alt": caption, "width": width})
         sections.append(
             {
                 "title": section.title,

@@ -91,7 +91,7 @@ def test_sections_of_tools_are_shown(own_run):
 
     folder = folder_of(own_run, "robustness")
     folder.mkdir(parents=True)
-    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder / "curves.png")
+    Image.fromarray(np.zeros((4, 700, 3), np.uint8)).save(folder / "curves.png")
     section = Section(
         "Robustness", "AUC over severity.", ["curves.png"], ["JPEG"], ["kind", "AUC"], [["jpeg <b>", "0.9"]]
     )
@@ -100,6 +100,7 @@ def test_sections_of_tools_are_shown(own_run):
     page = Page(html)
     assert "Robustness" in page.words
     assert any(alt == "JPEG" and source.startswith("data:image/png") for source, alt in page.images)
+    assert 'style="max-width:350px"' in html, "two pixels of the file are one of the page"
     assert "jpeg <b>" in page.words, "text is escaped, not taken as HTML"
     (folder / "curves.png").unlink()
     with pytest.raises(DataError, match=r"curves.png.*run that tool again"):
