@@ -25,7 +25,8 @@ rank=${NODE_RANK:-${SLURM_NODEID:-0}}
 if [ -n "${MASTER:-}" ]; then
   master=$MASTER
 elif [ -n "${SLURM_JOB_NODELIST:-}" ]; then
-  master=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):29500
+  # A port of the job's own, so that two jobs may share their first machine.
+  master=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):$((20000 + ${SLURM_JOB_ID:-0} % 20000))
 elif [ "$nodes" -gt 1 ]; then
   echo "train.sh: NODES=$nodes needs MASTER=host:port, the first machine's address" >&2
   exit 2
@@ -33,5 +34,5 @@ else
   master=localhost:0
 fi
 exec "$python" -m torch.distributed.run --nnodes "$nodes" --node-rank "$rank" --nproc-per-node "$gpus" \
-  --rdzv-backend c10d --rdzv-id "${RUN_ID:-clipdeepfake}" --rdzv-endpoint "$master" --max-restarts "${RESTARTS:-0}" \
+  --rdzv-backend c10d --rdzv-id "${RUN_ID:-${SLURM_JOB_ID:-clipdeepfake}}" --rdzv-endpoint "$master" --max-restarts "${RESTARTS:-0}" \
   training/train.py --ddp "$@"
