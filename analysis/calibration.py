@@ -153,12 +153,12 @@ def draw_reliability(axes: Axes, data: Predictions, temperature: float, title: s
         axes.vlines(table["confidence"], *bars, color=colour, linewidth=1, alpha=0.5)
         size = 8 + 160 * table["count"] / table["count"].sum()
         look = {"s": size, "color": colour, "marker": style.marker(number), "linewidths": 0, "zorder": 3, "alpha": 0.85}
-        axes.scatter(table["confidence"], table["frequency"], label=f"{name} (ECE {error:.3f})", **look)
+        axes.scatter(table["confidence"], table["frequency"], **look)
+        # The legend's mark has a size of its own, whatever the first bin holds.
+        axes.plot([], [], style.marker(number), color=colour, markersize=5, label=f"{name} (ECE {error:.3f})")
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="Fake probability", ylabel="Share of fakes", title=title)
     axes.set_aspect("equal")
-    legend = axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, handletextpad=0.1, columnspacing=1)
-    for handle in legend.legend_handles:
-        handle.set_sizes([24])
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, handletextpad=0.1, columnspacing=1)
 
 
 def validation_predictions(trained: Trained) -> Predictions:

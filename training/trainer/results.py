@@ -101,8 +101,8 @@ def _tile(example: Example, name: str) -> np.ndarray:
         return face
     # Relative to its own largest value: an energy has no unit, and may be far below 1 everywhere.
     heat = example.maps[name] / max(float(example.maps[name].max()), 1e-12)
-    heat = cv2.resize((heat.clip(0, 1) * 255).astype(np.uint8), (TILE, TILE), interpolation=cv2.INTER_LINEAR)
-    colour = cv2.applyColorMap(heat, cv2.COLORMAP_INFERNO)[..., ::-1]
+    tile = cv2.resize((heat.clip(0, 1) * 255).astype(np.uint8), (TILE, TILE), interpolation=cv2.INTER_LINEAR)
+    colour = cv2.applyColorMap(tile, cv2.COLORMAP_INFERNO)[..., ::-1]
     return cv2.addWeighted(face, 0.35, colour, 0.65, 0)
 
 
