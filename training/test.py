@@ -78,6 +78,7 @@ def main() -> None:
         metrics = runs.evaluate_all(detector, loaders, config, process, folder)
         if process.main:
             runs.conclude(folder, config, metrics, str(weights), {"split": None, "note": "weights were given"})
+            folder.release()
     finally:
         distributed.stop()
 

@@ -63,10 +63,8 @@ def main() -> None:
 
 def _train(args, config, process) -> None:
     from training import runs
-    from training.trainer.checkpoint import newest_checkpoint
     from training.trainer.journal import log, open_log
     from training.trainer.rundir import RunDir, new_run_dir
-    from training.trainer.trainer import Trainer
 
     if args.resume == "auto" and not args.log_dir:
         from training.errors import ConfigError
@@ -78,10 +76,24 @@ def _train(args, config, process) -> None:
     if process.main:
         folder.take()
         open_log(folder.path / "train.log")
-        folder.write_config(config)
         log.info("run directory: %s", folder.path)
     else:
         open_log(None, quiet=True)
+    try:
+        _train_there(args, config, process, folder, (train, val, note), tests)
+    finally:
+        folder.release()
+
+
+def _train_there(args, config, process, folder, training, tests) -> None:
+    from training import runs
+    from training.trainer.checkpoint import newest_checkpoint
+    from training.trainer.journal import log
+    from training.trainer.trainer import Trainer
+
+    train, val, note = training
+    if process.main:
+        folder.write_config(config)
     resume_from = process.broadcast(newest_checkpoint(args.resume, folder) if process.main else None)
     detector = runs.make_detector(config, train.info, process, pretrained=resume_from is None)
     trainer = Trainer(detector, config, process, folder, train, val)
@@ -89,17 +101,6 @@ def _train(args, config, process) -> None:
         trainer.resume(resume_from)
     log.info("checkpoint selection: %s", note)
     trainer.fit()
-    chosen = folder.last
-    selection = {"split": "last", "note": note}
-    if trainer.best is not None:
-        chosen = folder.best
-        selection = {
-            "split": "val",
-            "metric": config.metric_scoring,
-            "level": config.metric_level,
-            **trainer.best,
-            "note": note,
-        }
     if not tests:
         trainer.conclude({})
         log.info("no test_dataset is named; training ends here")
@@ -110,8 +111,16 @@ def _train(args, config, process) -> None:
     metrics = runs.evaluate_all(detector, tests, config, process, folder)
     if process.main:
         trainer.conclude(metrics)
+        chosen = folder.last if trainer.best is None else folder.best
         weights = str(chosen.relative_to(folder.path)) if config.save_ckpt else "of the last step (not kept)"
-        runs.conclude(folder, config, metrics, weights, selection)
+        runs.conclude(folder, config, metrics, weights, _selection(config, trainer.best, note))
+
+
+def _selection(config, best, note) -> dict:
+    """Say what the weights under test were chosen by."""
+    if best is None:
+        return {"split": "last", "note": note}
+    return {"split": "val", "metric": config.metric_scoring, "level": config.metric_level, **best, "note": note}
 
 
 if __name__ == "__main__":

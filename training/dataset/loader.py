@@ -117,6 +117,13 @@ def _deaths_found_by_asking() -> Iterator[None]:
         signal.signal(signal.SIGCHLD, before if before is not None else signal.SIG_DFL)
 
 
+def _is_a_death(error: Exception) -> bool:
+    """Return whether a worker died, rather than its code raised: that comes as `Caught … in DataLoader worker`."""
+    # A worker that dies while it hands over a batch breaks the connection before PyTorch sees that it is gone.
+    broken = isinstance(error, OSError | EOFError) and not str(error).startswith("Caught ")
+    return broken or str(error).startswith("DataLoader worker (pid")
+
+
 class Loader:
     """Iterates over one epoch's batches on this process.
 
@@ -222,10 +229,9 @@ class Loader:
                 batch, failures = next(iterator)
             except StopIteration:
                 return
-            except RuntimeError as error:
+            except (RuntimeError, OSError, EOFError) as error:
                 self._loader = None
-                # So begins PyTorch's sentence about a death; an error in a worker's code is told otherwise.
-                if str(error).startswith("DataLoader worker (pid"):
+                if _is_a_death(error):
                     raise DataError(
                         f"a data-loading worker of the {self.split} split died (killed, or out of memory, or of shared memory "
                         "in a container); lower `workers` or the batch size"

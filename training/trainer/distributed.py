@@ -72,7 +72,9 @@ class Process:
         """Give every process rank 0's buffers (BatchNorm statistics), which each has moved on its own share of a batch."""
         if self.distributed:
             for buffer in module.buffers():
-                dist.broadcast(buffer, 0)
+                shared = buffer.detach().clone(memory_format=torch.contiguous_format)
+                dist.broadcast(shared, 0)
+                buffer.copy_(shared)
 
     def broadcast(self, value: T) -> T:
         """Return rank 0's value everywhere."""

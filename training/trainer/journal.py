@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from training.errors import ProjectError
+from training.io import atomic_write
 
 T = TypeVar("T")
 log = logging.getLogger("clipdeepfake")
@@ -69,6 +71,21 @@ class Journal:
                 "--log_dir, and continue from the last checkpoint with --resume"
             ) from error
 
+    def rewind(self, step: int) -> None:
+        """Forget what was recorded after a step that the run goes back to, so that every step stands there once."""
+        if self._board is None or self.folder is None:
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        path = self.folder / "metrics.jsonl"
+        with self._answering():
+            self._file.close()
+            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+            atomic_write(path, "".join(f"{line}\n" for line in kept))
+            self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - lives as long as the run
+            self._board.close()
+            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1)
+
     def scalars(self, step: int, values: dict[str, float], **keys: Any) -> None:
         """Record named numbers at a step; not-finite ones become null in the JSON."""
         if self._board is None:
@@ -100,6 +117,14 @@ class Journal:
             with self._answering():
                 board.close()
                 self._file.close()
+
+
+def _step_of(line: str) -> float:
+    """Return the step of a recorded line; infinity for one that a kill cut off."""
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return math.inf
 
 
 class GradientWatch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,17 +10,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from training.config.schema import Config
 from training.dataset.loader import Loader
 from training.detectors.base import Batch, Detector, Prediction
 from training.errors import WeightsError
-from training.io import write_json
 from training.optimizer.averaging import WeightAverage, recompute_statistics
 from training.trainer.checkpoint import changed_settings, describe, read_checkpoint, save_checkpoint, save_newest
-from training.trainer.distributed import Process, flatten
+from training.trainer.distributed import Process
 from training.trainer.evaluator import predict
 from training.trainer.feature_cache import CachedLoader
 from training.trainer.journal import GradientWatch, Journal, Progress
@@ -29,6 +24,7 @@ from training.trainer.precision import autocast
 from training.trainer.results import score as score_predictions
 from training.trainer.rundir import RunDir
 from training.trainer.step import NotFinite, Stepper
+from training.trainer.watching import learning_rates, list_bad_batch, memory_gib, show
 
 log = logging.getLogger("clipdeepfake.train")
 _LOWER_IS_BETTER = ("eer",)
@@ -152,10 +148,11 @@ class Trainer:
                 self.gradients.see(self.step, losses["grad_norm"])
             if self.step % self.config.rec_iter == 0 or self.step == 1:
                 self._record(losses, rate, batch, prediction)
-            if self.config.save_every_steps and self.step % self.config.save_every_steps == 0:
-                self.save_last()
             if self.step >= self.total_steps:
                 break
+            # A checkpoint of an epoch's last step waits for the validation, which a resume from it would leave out.
+            if self._is_due() and self.step % self.steps_per_epoch:
+                self.save_last()
         count = max(1, self.step - epoch * self.steps_per_epoch - done)
         means = {name: value / count for name, value in sums.items()}
         self._end_epoch(epoch, means, seen / max(1e-9, time.monotonic() - began))
@@ -164,15 +161,7 @@ class Trainer:
         try:
             losses, prediction = self.stepper.step(batch, self.step)
         except NotFinite as error:
-            # Every process stands here: losses and gradient are sums over all of them.
-            shares = self.process.gather((batch["video"], batch["frame"].tolist()))
-            if shares is not None:
-                videos, frames = flatten([share[0] for share in shares]), flatten([share[1] for share in shares])
-                values = {name: repr(value) for name, value in error.values.items()}
-                write_json(
-                    self.run.path / "bad_batch.json",
-                    {"step": self.step, "values": values, "videos": videos, "frames": frames},
-                )
+            list_bad_batch(self.run.path, self.process, self.step, batch, error.values)
             raise
         self.step += 1
         if "ema" in self.averages:
@@ -183,35 +172,11 @@ class Trainer:
 
     def _record(self, losses: dict[str, float], rate: float, batch: Batch, prediction: Prediction) -> None:
         values = {(f"loss/{name}" if name != "grad_norm" else name): value for name, value in losses.items()}
-        values |= {**self._learning_rates(), "images_per_second": rate, "memory_gib": self._memory()}
+        values |= learning_rates(self.stepper.optimizer)
+        values |= {"images_per_second": rate, "memory_gib": memory_gib(self.process.device)}
         self.journal.scalars(self.step, values, epoch=self.step // self.steps_per_epoch)
         if self.process.main and (self.step == 1 or self.step % (10 * self.config.rec_iter) == 0):
-            self._show(batch, prediction)
-
-    def _learning_rates(self) -> dict[str, float]:
-        """Return `lr`, and `lr/1`, `lr/2` … where groups of parameters have smaller ones."""
-        rates = sorted({group["lr"] for group in self.stepper.optimizer.param_groups}, reverse=True)
-        return {f"lr/{number}" if number else "lr": rate for number, rate in enumerate(rates)}
-
-    def _memory(self) -> float:
-        """Return the most memory taken so far in GiB: of the GPU where there is one, else of this process."""
-        if self.process.device.type == "cuda":
-            return torch.cuda.max_memory_allocated() / 2**30
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-    def _show(self, batch: Batch, prediction: Prediction) -> None:
-        """Send a few inputs, as the network sees them after augmentation, and the detector's maps to TensorBoard."""
-        if "image" not in batch:
-            return
-        image = batch["image"][:8]
-        image = image[:, image.shape[1] // 2] if image.ndim == 5 else image
-        if image.dtype == torch.uint8:
-            self.journal.images(self.step, "inputs", image.cpu().numpy())
-        for name, value in prediction.items():
-            if isinstance(value, torch.Tensor) and value.ndim == 4 and value.shape[1] == 1:
-                maps = value.detach()[:8].float().cpu().numpy()
-                top = maps.max(axis=(1, 2, 3), keepdims=True)
-                self.journal.images(self.step, f"maps/{name}", np.clip(maps / np.maximum(top, 1e-12), 0, 1))
+            show(self.journal, self.step, batch, prediction)
 
     def _end_epoch(self, epoch: int, means: dict[str, float], rate: float) -> None:
         parts = ", ".join(
@@ -224,8 +189,12 @@ class Trainer:
             text += f", validation {self._validate(epoch)}"
         if self.process.main:
             log.info("%s", text)
-        if (epoch + 1) % self.config.save_epoch == 0 or last:
+        if (epoch + 1) % self.config.save_epoch == 0 or last or self._is_due():
             self.save_last()
+
+    def _is_due(self) -> bool:
+        """Return whether `save_every_steps` asks for a checkpoint of this step."""
+        return bool(self.config.save_every_steps) and self.step % self.config.save_every_steps == 0
 
     def _validate(self, epoch: int) -> str:
         """Score the present weights, and the averages if there are any, and keep the best by metric_scoring."""
@@ -325,4 +294,5 @@ class Trainer:
             if name in state["averages"]:
                 average.load_state(state["averages"][name])
         self.step, self.best, self.since_best = state["step"], state["best"], state["since_best"]
+        self.journal.rewind(self.step)
         log.info("resumed from %s at step %d of %d", path, self.step, self.total_steps)

@@ -1,0 +1,270 @@
+"""What is computed once alone and once by two processes, to be compared: `python -m helpers.engine_scenarios DATA OUT`.
+
+Every function takes the process it runs on and returns plain values and tensors, on rank 0.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from training.config.schema import Config
+from training.dataset import DataInfo, build_loader
+from training.detectors import build_detector
+from training.detectors.base import ClassificationDetector
+from training.detectors.registry import config_class
+from training.errors import ProjectError
+from training.trainer import distributed
+from training.trainer.distributed import Process
+from training.trainer.evaluator import predict
+from training.trainer.results import score
+from training.trainer.rundir import RunDir
+from training.trainer.step import NotFinite, Stepper
+from training.trainer.trainer import Trainer
+
+INFO = DataInfo(identities={"a": 0, "b": 1, "c": 2}, domains={"x": 0, "y": 1})
+LABELS = {"FF-real": 0, "FF-DF": 1, "FF-NT": 1}
+
+
+def sphere(**keys) -> tuple[torch.nn.Module, Config]:
+    """A small detector of the project with every loss that compares samples or counts known ones; nothing random in it."""
+    settings = {
+        "model_name": "clip_crossdomain", "backbone_name": "tiny", "pretrained": None, "resolution": 32, "tuning": "full",
+        "head": "arcmargin", "slerp": False, "gather": True, "with_mask": True, "train_batchSize": 8,
+        "freq_adapter": {"channels": 8}, "boundary": {"channels": 8}, "domain": {"enabled": True},
+        "losses": {"alignment": 0.3, "uniformity": 0.3, "consistency": 0.0, "boundary": 0.3},
+        "optimizer": {"type": "adamw", "adamw": {"lr": 0.003}}, **keys,
+    }  # fmt: skip
+    config = config_class("clip_crossdomain")(**settings)
+    torch.manual_seed(0)
+    return without_batch_norm(build_detector(config, INFO, pretrained=False)), config
+
+
+def without_batch_norm(module: nn.Module) -> nn.Module:
+    """Take BatchNorm out, in place: it would normalise by each share or micro-batch alone."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(parent, name, nn.Identity())
+    return module
+
+
+def rows(number: int, size: int = 8) -> dict:
+    """Return global batch `number`: the first half has no known identity, so that shares count different numbers."""
+    generator = np.random.default_rng([7, number])
+    target = generator.integers(0, 3, size)
+    target[: size // 2] = -1
+    mask = np.zeros((size, 1, 32, 32), np.uint8)
+    mask[1::2, :, 8:16, 8:16] = 1
+    return {
+        "image": torch.from_numpy(generator.integers(0, 256, (size, 3, 32, 32), dtype=np.uint8)),
+        "label": torch.from_numpy(np.arange(size) % 2),
+        "target_id": torch.from_numpy(target),
+        "source_id": torch.from_numpy(target),
+        "domain": torch.from_numpy(generator.integers(0, 2, size)),
+        "mask": torch.from_numpy(mask),
+        "frame": torch.arange(size),
+        "video": [f"{number}/{i}" for i in range(size)],
+    }
+
+
+def part(batch: dict, chosen: list[int]) -> dict:
+    """Return some rows of a batch."""
+    return {k: v[chosen] if isinstance(v, torch.Tensor) else [v[i] for i in chosen] for k, v in batch.items()}
+
+
+def share(batch: dict, process: Process) -> dict:
+    """Return this process's rows."""
+    size = len(batch["label"]) // process.world_size
+    return part(batch, list(range(process.rank * size, (process.rank + 1) * size)))
+
+
+def flat(detector: nn.Module) -> torch.Tensor:
+    """Return all parameters as one vector."""
+    return torch.cat([p.detach().flatten() for p in detector.parameters()])
+
+
+def gradients(process: Process) -> dict:
+    """One step's gradient: of the losses, identity among them at full strength, over the global batch."""
+    detector, config = sphere(optimizer={"type": "sgd", "sgd": {"lr": 1e-9}})
+    stepper = Stepper(detector, config, process, 20, 5)
+    losses, _ = stepper.step(share(rows(0), process), 15)
+    found = {name: p.grad.clone() for name, p in detector.named_parameters() if p.grad is not None}
+    unused = getattr(stepper.module, "find_unused_parameters", False)
+    return {"losses": losses, "gradients": found, "find_unused_parameters": unused}
+
+
+def steps(process: Process, count: int = 20, **keys) -> dict:
+    """The loss curve and final weights of some steps."""
+    detector, config = sphere(**keys)
+    stepper = Stepper(detector, config, process, count, 5)
+    curve = [stepper.step(share(rows(number), process), number)[0]["overall"] for number in range(count)]
+    return {"curve": curve, "weights": flat(detector)}
+
+
+def unreadable(process: Process) -> dict:
+    """Steps in which samples of the second half of the batch could not be read: some, then all of that share."""
+    detector, config = sphere()
+    stepper = Stepper(detector, config, process, 4, 5)
+    curve = []
+    for number, left in enumerate([[4, 6, 7], [], [5], [4, 5, 6, 7]]):
+        chosen = [0, 1, 2, 3, *left]
+        if process.distributed:
+            chosen = [0, 1, 2, 3] if process.main else left
+        curve.append(stepper.step(part(rows(number), chosen), number)[0]["overall"])
+    return {"curve": curve, "weights": flat(detector)}
+
+
+class Spare(ClassificationDetector):
+    """Has a layer that only every second step uses, and says so."""
+
+    find_unused_parameters = True
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.head, self.spare, self.count = nn.Linear(3, 2), nn.Linear(3, 2), 0
+
+    def before_step(self, clock):
+        self.count = clock.step
+
+    def features(self, image):
+        return image.mean((2, 3))
+
+    def classifier(self, feat):
+        return self.head(feat) + (self.spare(feat) if self.count % 2 else 0)
+
+
+def spare(process: Process) -> dict:
+    """A detector that declares parameters which a step may leave out."""
+    torch.manual_seed(0)
+    config = Config(model_name="spare", train_batchSize=8)
+    detector = Spare(config)
+    stepper = Stepper(detector, config, process, 4, 5)
+    for number in range(4):
+        stepper.step(share(rows(number), process), number)
+    return {
+        "weights": flat(detector),
+        "find_unused_parameters": getattr(stepper.module, "find_unused_parameters", True),
+    }
+
+
+def bad(process: Process) -> dict:
+    """A NaN in the last row: whoever holds it, all stop, and nothing is updated."""
+    detector, config = sphere()
+    stepper = Stepper(detector, config, process, 4, 5)
+    before, batch = flat(detector), rows(0)
+    batch["image"] = batch["image"].float()
+    batch["image"][-1] = float("nan")
+    try:
+        stepper.step(share(batch, process), 3)
+    except NotFinite as error:
+        stopped = str(error)
+    said = process.gather_everywhere(stopped)
+    return {"said": said, "same": torch.equal(before, flat(detector))}
+
+
+def pack_config(data: Path, **keys) -> Config:
+    """Return the configuration of the project's detector on the written pack."""
+    places = {"rgb_dir": str(data / "rgb"), "dataset_json_folder": str(data / "json"), "lmdb_dir": str(data / "lmdb")}
+    settings = {
+        "model_name": "clip_crossdomain", "backbone_name": "tiny", "pretrained": None, "resolution": 32, "tuning": "full",
+        "slerp": False, "with_mask": True, "train_batchSize": 4, "test_batchSize": 3, "workers": 0, "nEpochs": 4,
+        "frame_num": {"train": 4, "val": 3, "test": 3}, "label_dict": LABELS, "rec_iter": 1, "metric_level": "video",
+        "freq_adapter": {"channels": 8}, "boundary": {"channels": 8},
+        "losses": {"consistency": 0.0, "boundary": 0.3}, "train_dataset": "FaceForensics++", "max_steps": 20,
+        "optimizer": {"type": "adamw", "adamw": {"lr": 0.001}}, **places, **keys,
+    }  # fmt: skip
+    return config_class("clip_crossdomain")(**settings)
+
+
+def run(process: Process, data: Path, folder: Path) -> dict:
+    """A whole training with augmentation, validation and checkpoints, into a run directory."""
+    config = pack_config(data, ema_decay=0.5, SWA=True, swa_start=0.5)
+    ranks = {"rank": process.rank, "world_size": process.world_size}
+    train, val = build_loader(config, "train", **ranks), build_loader(config, "val", **ranks)
+    torch.manual_seed(1)
+    detector = without_batch_norm(build_detector(config, train.info, pretrained=False))
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(detector, config, process, RunDir(folder), train, val)
+    trainer.fit()
+    trainer.conclude({})
+    return {"weights": flat(detector), "best": trainer.best}
+
+
+class Statistics(ClassificationDetector):
+    """A network with BatchNorm, in which the processes' statistics drift apart while they train."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        torch.manual_seed(3)
+        self.trunk = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3))
+        self.norm, self.head = nn.BatchNorm1d(16), nn.Linear(16, 2)
+
+    def features(self, image):
+        return self.norm(self.trunk(image).mean((2, 3)))
+
+    def classifier(self, feat):
+        return self.head(feat)
+
+
+def evaluation(process: Process, data: Path) -> dict | None:
+    """Predictions and metrics of an odd number of frames, by a network whose other processes hold other statistics."""
+    config = pack_config(data, test_batchSize=4)
+    loader = build_loader(config, "test", "FaceForensics++", rank=process.rank, world_size=process.world_size)
+    detector = Statistics(config)
+    detector.norm.running_mean += process.rank
+    found = predict(detector, loader, process, save_feat=True, examples=True)
+    if found is None:
+        return None
+    return {
+        "count": len(found.prob),
+        "video": found.video,
+        "prob": found.prob.tolist(),
+        "feat": found.feat.tolist(),
+        "frame": found.frame.tolist(),
+        "metrics": score(found, config, "test", bootstrap=50),
+        "examples": {group: [(e.video, e.frame, e.prob) for e in kept] for group, kept in found.examples.items()},
+    }
+
+
+SAM = {"type": "sam", "sam": {"lr": 0.02, "momentum": 0.9, "rho": 0.05}}
+
+
+def everything(process: Process, data: Path, out: Path) -> dict:
+    """Return all results by name."""
+    return {
+        "gradients": gradients(process),
+        "curve": steps(process),
+        "sam": steps(process, 6, optimizer=SAM),
+        "sam_accumulate": steps(process, 6, optimizer=SAM, accumulate=2, gather=False, losses={
+            "alignment": 0.0, "uniformity": 0.0, "consistency": 0.0, "boundary": 0.3}),
+        "sam_bf16": steps(process, 6, optimizer=SAM, precision="bf16"),
+        "unreadable": unreadable(process),
+        "spare": spare(process),
+        "bad": bad(process),
+        "run": run(process, data, out / f"run{process.world_size}"),
+        "evaluation": evaluation(process, data),
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Run as one of several processes; rank 0 writes `OUT/results.pth`."""
+    data, out = Path(sys.argv[1]), Path(sys.argv[2])
+    torch.set_num_threads(1)
+    process = distributed.start("cpu", ddp=True)
+    found = everything(process, data, out)
+    try:
+        _, config = sphere(sync_batchnorm=True)
+        Stepper(Statistics(config), config, process, 4, 5)
+    except ProjectError as error:
+        found["sync_batchnorm"] = str(error)
+    if process.main:
+        torch.save(found, out / "results.pth")
+    process.barrier()
+    distributed.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Parameter groups: which rate and which decay every parameter gets."""
+
+import pytest
+import torch
+from helpers.engine_scenarios import sphere
+from torch import nn
+
+from training.config.schema import Config
+from training.detectors.base import ClassificationDetector
+from training.errors import ConfigError
+from training.optimizer.averaging import WeightAverage, recompute_statistics
+from training.optimizer.builder import build_optimizer
+
+
+def by_name(detector, config):
+    """Return name → (lr, weight decay), and see that each parameter stands in exactly one group."""
+    names = {id(p): name for name, p in detector.named_parameters()}
+    found = {}
+    for group in build_optimizer(detector, config).param_groups:
+        assert group["initial_lr"] == group["lr"]
+        for parameter in group["params"]:
+            assert names[id(parameter)] not in found
+            found[names[id(parameter)]] = (group["lr"], group["weight_decay"])
+    assert found.keys() == {name for name, p in detector.named_parameters() if p.requires_grad}
+    return found
+
+
+def test_norms_and_biases_do_not_decay_where_asked():
+    detector, config = sphere(
+        optimizer={"type": "adamw", "adamw": {"lr": 0.01, "weight_decay": 0.1}, "decay_norm_and_bias": False}
+    )
+    shapes = {name: p.ndim for name, p in detector.named_parameters()}
+    found = by_name(detector, config)
+    assert {decay for name, (_, decay) in found.items() if shapes[name] <= 1} == {0.0}
+    assert {decay for name, (_, decay) in found.items() if shapes[name] > 1} == {0.1}
+    assert any(".ln_" in name and decay == 0 for name, (_, decay) in found.items())
+    everything, config = sphere(optimizer={"type": "adamw", "adamw": {"weight_decay": 0.1}})
+    assert {decay for _, decay in by_name(everything, config).values()} == {0.1}
+
+
+def test_layers_below_the_head_learn_slower_by_a_constant_factor():
+    detector, config = sphere(optimizer={"type": "adamw", "adamw": {"lr": 0.01}, "layer_decay": 0.5})
+    found = {name: lr for name, (lr, _) in by_name(detector, config).items()}
+    assert found["head.weight"] == 0.01
+    block = "tower.visual.transformer.resblocks"
+    assert found[f"{block}.1.attn.in_proj_weight"] == pytest.approx(0.005)
+    assert found[f"{block}.0.attn.in_proj_weight"] == pytest.approx(0.0025)
+    assert found["tower.visual.conv1.weight"] == pytest.approx(0.00125)
+
+
+def test_a_detector_s_own_rates_stay():
+    class Own(ClassificationDetector):
+        def __init__(self, config):
+            super().__init__(config)
+            self.a, self.b = nn.Linear(2, 2), nn.Linear(2, 2)
+
+        def param_groups(self, config):
+            return [{"params": list(self.a.parameters()), "lr": 1.0}, {"params": list(self.b.parameters())}]
+
+    config = Config(model_name="own", optimizer={"type": "adam", "adam": {"lr": 0.1}})
+    found = by_name(Own(config), config)
+    assert (found["a.weight"][0], found["b.weight"][0]) == (1.0, 0.1)
+
+
+def test_nothing_trainable_is_a_wrong_configuration():
+    detector, config = sphere()
+    detector.requires_grad_(False)
+    with pytest.raises(ConfigError, match="nothing in `clip_crossdomain` is trainable"):
+        build_optimizer(detector, config)
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
+
+
+def test_frozen_parameters_are_not_averaged():
+    module = network()
+    module[0].requires_grad_(False)
+    assert set(WeightAverage(module).mean) == {
+        "1.weight",
+        "1.bias",
+        "1.running_mean",
+        "1.running_var",
+        "3.weight",
+        "3.bias",
+    }
+
+
+def test_statistics_are_those_of_the_averaged_weights_and_go_with_them():
+    module, generator = network().train(), torch.Generator().manual_seed(1)
+    average = WeightAverage(module)
+    batches = [torch.randn(16, 3, generator=generator) for _ in range(5)]
+    for step, batch in enumerate(batches):
+        with torch.no_grad():
+            module[0].weight.add_(0.3 * step)
+        module(batch)
+        average.update()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+
+    def run():
+        for batch in batches:
+            module(batch)
+        return len(batches)
+
+    with average.applied():
+        assert torch.allclose(module[0].weight, average.mean["0.weight"])
+        recompute_statistics(module, run, lambda value: value)
+        hidden = [batch @ module[0].weight.T + module[0].bias for batch in batches]
+        wanted_mean = torch.stack([h.mean(0) for h in hidden]).mean(0)
+        wanted_var = torch.stack([h.var(0) for h in hidden]).mean(0)
+        torch.testing.assert_close(module[1].running_mean, wanted_mean)
+        torch.testing.assert_close(module[1].running_var, wanted_var)
+        assert not torch.allclose(average.mean["1.running_mean"], wanted_mean, atol=1e-2)
+        assert module.training
+        assert module[1].momentum == 0.1
+    after = module.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_layers_kept_in_evaluation_keep_their_statistics():
+    class Kept(nn.Sequential):
+        def train(self, mode=True):
+            super().train(mode)
+            self[1].eval()
+            return self
+
+    module = Kept(*network())
+    module[1].running_mean.fill_(3.0)
+    recompute_statistics(module, lambda: 1, lambda value: value)
+    assert torch.equal(module[1].running_mean, torch.full((4,), 3.0))

@@ -1,0 +1,56 @@
+"""What is worth looking at while a run goes, and when it breaks: learning rates, memory, inputs and maps, bad batches."""
+
+import resource
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training.detectors.base import Batch, Prediction
+from training.io import write_json
+from training.trainer.distributed import Process, flatten
+from training.trainer.journal import Journal
+
+
+def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """Return `lr`, and `lr/1`, `lr/2` … where groups of parameters have smaller ones."""
+    rates = sorted({group["lr"] for group in optimizer.param_groups}, reverse=True)
+    return {f"lr/{number}" if number else "lr": rate for number, rate in enumerate(rates)}
+
+
+def memory_gib(device: torch.device) -> float:
+    """Return the most memory taken so far in GiB: of the GPU where there is one, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def show(journal: Journal, step: int, batch: Batch, prediction: Prediction) -> None:
+    """Send a few inputs, as the network sees them after augmentation, and the detector's maps (W, energies) to TensorBoard."""
+    if "image" not in batch:
+        return
+    image = batch["image"][:8]
+    image = image[:, image.shape[1] // 2] if image.ndim == 5 else image
+    if image.dtype == torch.uint8:
+        journal.images(step, "inputs", image.cpu().numpy())
+    for name, value in prediction.items():
+        if isinstance(value, torch.Tensor) and value.ndim == 4 and value.shape[1] == 1:
+            maps = value.detach()[:8].float().cpu().numpy()
+            top = maps.max(axis=(1, 2, 3), keepdims=True)
+            journal.images(step, f"maps/{name}", np.clip(maps / np.maximum(top, 1e-12), 0, 1))
+
+
+def list_bad_batch(folder: Path, process: Process, step: int, batch: Batch, values: dict[str, float]) -> None:
+    """Write `bad_batch.json`: the videos and frames of a global batch whose loss or gradient is not finite.
+
+    Every process calls it: losses and gradient are sums over all of them.
+    """
+    shares = process.gather((batch["video"], batch["frame"].tolist()))
+    if shares is not None:
+        listing = {
+            "step": step,
+            "values": {name: repr(value) for name, value in values.items()},
+            "videos": flatten([videos for videos, _ in shares]),
+            "frames": flatten([frames for _, frames in shares]),
+        }
+        write_json(folder / "bad_batch.json", listing)
