@@ -1,5 +1,7 @@
 """The batch of all processes, for losses that compare samples with one another."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -22,11 +24,21 @@ def gather_rows(value: Tensor, own: bool = True) -> Tensor:
     dist.all_gather(counts, count)
     longest, rows = max(int(c[0]) for c in counts), [int(c[1]) for c in counts]
     padded = torch.cat([value, value.new_zeros(longest - len(value), *value.shape[1:])]).contiguous()
-    if value.is_floating_point():
-        from torch.distributed.nn.functional import all_gather
-
-        parts = list(all_gather(padded))
-    else:
-        parts = [torch.empty_like(padded) for _ in rows]
-        dist.all_gather(parts, padded)
+    parts = _Gather.apply(padded)  # (processes, longest, …)
     return torch.cat([part[:number] for part, number in zip(parts, rows, strict=True)])
+
+
+class _Gather(torch.autograd.Function):
+    """Every process's value, stacked; backward: the sum of all processes' gradients of this one's value."""
+
+    @staticmethod
+    def forward(context: Any, value: Tensor) -> Tensor:
+        parts = [torch.empty_like(value) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, value)
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total[dist.get_rank()]

@@ -194,8 +194,17 @@ class Stepper:
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
 
     def load_state(self, state: dict) -> None:
-        """Take back what `state` returned."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Take back what `state` returned; rates and the like stay those of the present configuration.
+
+        Raises:
+            ValueError: it is the state of another kind of optimiser, or of other parameters.
+        """
+        own, theirs = self.optimizer.state_dict()["param_groups"], state["optimizer"]["param_groups"]
+        if [group["params"] for group in own] != [group["params"] for group in theirs]:
+            raise ValueError(f"{len(theirs)} groups of parameters there, {len(own)} here, or other parameters in them")
+        if own[0].keys() != theirs[0].keys():
+            raise ValueError("the optimiser there has other settings than the one here")
+        self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": own})
         self.scaler.load_state_dict(state["scaler"])
 
 
