@@ -194,7 +194,8 @@ class Trainer:
 
     def _is_due(self) -> bool:
         """Return whether `save_every_steps` asks for a checkpoint of this step."""
-        return bool(self.config.save_every_steps) and self.step % self.config.save_every_steps == 0
+        every = self.config.save_every_steps
+        return every is not None and self.step % every == 0
 
     def _validate(self, epoch: int) -> str:
         """Score the present weights, and the averages if there are any, and keep the best by metric_scoring."""
