@@ -72,6 +72,8 @@ def _train(args, config, process) -> None:
         raise ConfigError("--resume auto needs --log_dir, the run directory to look in")
     train, val, note = runs.training_loaders(config, process)
     tests = runs.test_loaders(config, train.info, process) if config.test_dataset else {}
+    # Built before anything is written where nothing is resumed: wrong weights then leave no run directory behind.
+    fresh = None if args.resume else runs.make_detector(config, train.info, process, pretrained=True)
     folder = RunDir(process.broadcast(new_run_dir(config, args.log_dir).path))
     if process.main:
         folder.take()
@@ -80,12 +82,12 @@ def _train(args, config, process) -> None:
     else:
         open_log(None, quiet=True)
     try:
-        _train_there(args, config, process, folder, (train, val, note), tests)
+        _train_there(args, config, process, folder, (train, val, note), tests, fresh)
     finally:
         folder.release()
 
 
-def _train_there(args, config, process, folder, training, tests) -> None:
+def _train_there(args, config, process, folder, training, tests, fresh) -> None:
     from training import runs
     from training.trainer.checkpoint import newest_checkpoint
     from training.trainer.journal import log
@@ -95,7 +97,9 @@ def _train_there(args, config, process, folder, training, tests) -> None:
     if process.main:
         folder.write_config(config)
     resume_from = process.broadcast(newest_checkpoint(args.resume, folder) if process.main else None)
-    detector = runs.make_detector(config, train.info, process, pretrained=resume_from is None)
+    detector = fresh
+    if detector is None:
+        detector = runs.make_detector(config, train.info, process, pretrained=resume_from is None)
     trainer = Trainer(detector, config, process, folder, train, val)
     if resume_from is not None:
         trainer.resume(resume_from)

@@ -108,7 +108,7 @@ class FrameReader:
         done: Sample = {key: sample[key] for key in ("image", "mask", "landmark") if key in sample}
         size = self.config.resolution
         if done["image"].shape[:2] != (size, size):
-            _resize(done, size, plan.interpolation if plan is not None else None)
+            resize(done, size, plan.interpolation if plan is not None else None)
         if plan is None or self.augmentation is None:
             return done
         done["image"] = self.augmentation.image(done["image"], plan)
@@ -131,7 +131,7 @@ class FrameReader:
         }
 
 
-def _resize(sample: Sample, size: int, interpolation: tuple[int, int] | None) -> None:
+def resize(sample: Sample, size: int, interpolation: tuple[int, int] | None = None) -> None:
     """Bring a sample's image, mask and landmarks to `size` pixels square, in place.
 
     The field's cubic interpolation, so that published weights see what they were trained on; area averaging below half the

@@ -1,0 +1,123 @@
+"""The predictor: the same numbers as evaluation gives, and honest words where there is nothing to judge."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from helpers.drawn import draw_face, scene, write_video
+from helpers.pack import write_pack
+from helpers.training_runs import arguments, as_program, call, write_settings
+
+from preprocessing.faces.tracking import faces_of_video
+from training import Predictor, cli
+from training import predict as program
+from training.errors import DataError, WeightsError
+from training.io import write_json
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run directory of a few steps."""
+    root = tmp_path_factory.mktemp("trained")
+    settings = write_settings(root, write_pack(root))
+    assert call(arguments(settings, root / "run", "--max_steps", 4, workers=0)) == 0
+    return root / "run"
+
+
+def person(seed: int = 0) -> np.ndarray:
+    image = scene(seed=seed)
+    draw_face(image, (160, 120), 110)
+    return image
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("video") / "face.mp4", 12, lambda number: person(number // 6))
+
+
+def ask(capsys, *words) -> tuple[int, str, str]:
+    with as_program([str(word) for word in words]), pytest.raises(SystemExit) as stop:
+        cli.run(program.main)
+    said = capsys.readouterr()
+    return int(stop.value.code or 0), said.out, said.err
+
+
+def test_a_video_is_judged_by_its_faces(run, video):
+    predictor = Predictor(run, device="cpu")
+    verdict = predictor.predict(video, num_frames=4)
+    faces = faces_of_video(video, num_frames=4)
+    assert [score.frame for score in verdict.scores] == [face.frame for face in faces]
+    assert len(faces) == verdict.looked == 4
+    size = predictor.config.resolution
+    wanted = []
+    for face in faces:
+        small = cv2.resize(face.crop, (size, size), interpolation=cv2.INTER_AREA)
+        image = (torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255 - 0.5) / 0.5
+        with torch.no_grad():
+            wanted.append(predictor.detector({"image": image}, inference=True)["prob"].item())
+    assert [score.prob for score in verdict.scores] == pytest.approx(wanted, abs=1e-6)
+    assert verdict.prob == pytest.approx(np.mean(wanted), abs=1e-6)
+    assert verdict.fake == (verdict.prob >= 0.5)
+
+
+def test_a_picture_and_an_array_say_the_same(run, tmp_path):
+    image = person()
+    cv2.imwrite(str(tmp_path / "face.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    predictor = Predictor(run, device="cpu")
+    assert predictor.predict(tmp_path / "face.png").prob == predictor.predict_image(image).prob
+
+
+def test_without_a_face_there_is_no_verdict(run):
+    verdict = Predictor(run, device="cpu").predict_image(np.full((120, 120, 3), 90, np.uint8))
+    assert verdict.prob is None
+    assert verdict.fake is None
+
+
+def test_the_stored_threshold_holds_for_its_own_weights_only(run):
+    plain = Predictor(run, device="cpu")
+    assert plain.threshold == 0.5
+    from analysis.model import load_trained
+
+    point = {"threshold": 0.25, "fingerprint": load_trained(run, device="cpu").fingerprint()}
+    stored = run / "checkpoints/operating_point.json"
+    try:
+        write_json(stored, point)
+        assert Predictor(run, device="cpu").threshold == 0.25
+        assert "chosen on validation" in Predictor(run, device="cpu").describe()
+        assert Predictor(run, device="cpu", overrides=["mean=[0.4,0.5,0.5]"]).threshold == 0.5
+        write_json(stored, {**point, "fingerprint": "of others"})
+        assert Predictor(run, device="cpu").threshold == 0.5
+    finally:
+        stored.unlink()
+
+
+def test_weights_of_a_file_predict_as_the_run_does(run, video):
+    of_run = Predictor(run, device="cpu")
+    of_file = Predictor(run / "config.yaml", of_run.weights, device="cpu", faces=of_run.faces)
+    assert of_file.predict(video, 2).prob == of_run.predict(video, 2).prob
+    with pytest.raises(WeightsError, match="no weights"):
+        Predictor("training/config/detector/meso4.yaml")
+
+
+def test_the_command_judges_what_it_can_and_names_what_it_cannot(run, video, tmp_path, capsys):
+    (tmp_path / "broken.mp4").write_bytes(b"no video at all")
+    out = tmp_path / "scores.json"
+    words = [tmp_path / "broken.mp4", tmp_path / "none.png", video, "--detector_path", run, "--json", out]
+    code, said, errors = ask(capsys, *words, "--num_frames", 2, "--device", "cpu")
+    assert code == 2
+    assert "broken.mp4" in errors
+    assert "none.png" in errors
+    assert "trained on FaceForensics++" in said
+    (verdict,) = json.loads(out.read_text())
+    assert f"score {verdict['prob']:.3f}" in said
+    assert len(verdict["scores"]) == 2
+    assert ask(capsys, video, "--detector_path", run, "--num_frames", 2, "--device", "cpu")[0] == 0
+
+
+def test_too_few_faces_for_a_clip_are_said(run, video):
+    predictor = Predictor(run, device="cpu")
+    predictor.config = predictor.config.model_copy(update={"video_mode": True, "clip_size": 8})
+    with pytest.raises(DataError, match="clips of 8"):
+        predictor.predict(video, 4)
