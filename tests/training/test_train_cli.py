@@ -1,0 +1,73 @@
+"""The main job by its commands: train, test again, and every flag that the field's users type."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from helpers.pack import write_pack
+from helpers.training_runs import arguments, call, write_settings
+
+from training import test as testing
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pack")
+    return write_settings(root, write_pack(root), "test_dataset: [FaceForensics++]\n")
+
+
+@pytest.fixture(scope="module")
+def run(settings):
+    folder = settings.parent / "run"
+    words = arguments(settings, folder, "--max_steps", 6, "--seed", 3, "--set", "optimizer.adam.lr=0.003", workers=0)
+    assert call(words) == 0
+    return folder
+
+
+def test_a_run_directory_holds_what_the_readme_says(run):
+    for name in ("config.yaml", "train.log", "metrics.jsonl", "tensorboard", "report.html", "results/results.json"):
+        assert (run / name).exists(), name
+    assert (run / "checkpoints/last.pth").exists()
+    folder = run / "results/FaceForensics++"
+    rows = list(csv.DictReader((folder / "predictions.csv").read_text().splitlines()))
+    results = json.loads((run / "results/results.json").read_text())
+    counts = results["datasets"]["FaceForensics++"]["counts"]
+    assert len(rows) == counts["frames_real"] + counts["frames_fake"] == 10
+    features = np.load(folder / "features.npz")
+    assert len(features["feat"]) == len(rows)
+    assert "lr: 0.003" in (run / "config.yaml").read_text()
+    assert "manualSeed: 3" in (run / "config.yaml").read_text()
+
+
+def test_testing_a_run_again_gives_the_same_figures(run, tmp_path):
+    before = json.loads((run / "results/results.json").read_text())["datasets"]
+    words = ["--detector_path", str(run), "--log_dir", str(tmp_path / "again"), "--device", "cpu", "--set", "workers=0"]
+    assert call(words, testing.main) == 0
+    after = json.loads((tmp_path / "again/results/results.json").read_text())["datasets"]
+    assert after == before
+    for name in ("predictions.csv", "metrics.json"):
+        again = tmp_path / "again/results/FaceForensics++" / name
+        assert again.read_bytes() == (run / "results/FaceForensics++" / name).read_bytes()
+
+
+def test_weights_by_their_file_give_the_same_predictions(run, settings, tmp_path):
+    weights = next(path for name in ("best", "last") if (path := run / f"checkpoints/{name}.pth").exists())
+    words = arguments(settings, tmp_path / "own", "--weights_path", weights, "--no-save_feat", workers=0)
+    assert call(words, testing.main) == 0
+    own = tmp_path / "own/results/FaceForensics++"
+    assert (own / "predictions.csv").read_bytes() == (run / "results/FaceForensics++/predictions.csv").read_bytes()
+    assert not (own / "features.npz").exists()
+
+
+def test_what_is_not_to_be_saved_is_not(settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--no-save_ckpt", "--no-save_feat", "--task_target", "trial", "--max_steps", "2"]
+    names = ["--train_dataset", "FaceForensics++", "--test_dataset", "FaceForensics++"]
+    words = ["--detector_path", str(settings), "--device", "cpu", *flags, *names, "--set", "workers=0"]
+    assert call([*words, "--set", f"log_dir={tmp_path}/logs"]) == 0
+    (run,) = (tmp_path / "logs").rglob("config.yaml")
+    assert "trial" in run.parent.name
+    assert not list(run.parent.rglob("*.pth"))
+    assert not list(run.parent.rglob("*.npz"))
+    assert (run.parent / "results/results.json").exists()
