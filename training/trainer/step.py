@@ -205,7 +205,8 @@ class Stepper:
         if own[0].keys() != theirs[0].keys():
             raise ValueError("the optimiser there has other settings than the one here")
         self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": own})
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty where it was not fp16
+            self.scaler.load_state_dict(state["scaler"])
 
 
 def micro_batches(batch: Batch, parts: int) -> list[Batch]:
