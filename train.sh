@@ -33,6 +33,9 @@ elif [ "$nodes" -gt 1 ]; then
 else
   master=localhost:0
 fi
+# Processes meet anew after a restart. In the launcher's own store they would find the addresses of those that died
+# (pytorch/pytorch#135712).
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 exec "$python" -m torch.distributed.run --nnodes "$nodes" --node-rank "$rank" --nproc-per-node "$gpus" \
   --rdzv-backend c10d --rdzv-id "${RUN_ID:-${SLURM_JOB_ID:-clipdeepfake}}" --rdzv-endpoint "$master" --max-restarts "${RESTARTS:-0}" \
   training/train.py --ddp "$@"
