@@ -185,8 +185,8 @@ class Predictor:
             return Verdict(name, None, self.threshold, looked, damage=damage)
         crops = np.stack([face.crop for face in faces])
         first = faces
-        if self.config.video_mode:
-            length = self.config.clip_size
+        length = self.config.clip_size if self.config.video_mode else None
+        if length:
             clips = len(faces) // length
             if not clips:
                 raise DataError(
