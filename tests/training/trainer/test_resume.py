@@ -51,7 +51,7 @@ def rows(run):
     return [row for row in map(json.loads, lines) if "loss/overall" in row]
 
 
-def await_step(program, run, step, seconds=120):
+def await_step(program, run, step, seconds=200):
     """Wait until a run has recorded a step."""
     path, until = run / "metrics.jsonl", time.monotonic() + seconds
     while time.monotonic() < until:
@@ -256,7 +256,7 @@ def test_torchrun_restarts_after_a_killed_rank_and_continues(sphere, tmp_path):
         workers = [p for p in psutil.Process(program.pid).children() if "train.py" in " ".join(p.cmdline())]
         assert len(workers) == 2
         next(p for p in workers if p.environ()["RANK"] == "1").kill()
-        code = program.wait(timeout=120)
+        code = program.wait(timeout=200)
     finally:
         program.terminate()
     assert code == 0, log.read_text()[-3000:]
@@ -273,7 +273,7 @@ def test_two_nodes_on_loopback_do_what_one_process_does(sphere, tmp_path):
     nodes = {"NODES": "2", "GPUS": "1", "MASTER": f"127.0.0.1:{free_port()}", "RUN_ID": str(os.getpid())}
     agents = [agent(arguments(yaml, run), log, NODE_RANK=str(rank), **nodes) for rank, log in enumerate(logs)]
     try:
-        codes = [each.wait(timeout=120) for each in agents]
+        codes = [each.wait(timeout=200) for each in agents]
     finally:
         for each in agents:
             each.terminate()
