@@ -119,14 +119,15 @@ def test_a_killed_worker_is_a_sentence_and_the_run_continues_from_its_checkpoint
     settings, run = pack
     killer = threading.Thread(target=kill_a_worker, args=(run, 6))
     killer.start()
-    code = call(arguments(settings, run, save_every_steps=2))
+    endless = {"nEpochs": 1000, "save_every_steps": 2}  # it must still be at work when the killer strikes
+    code = call(arguments(settings, run, **endless))
     killer.join()
     said = sentence(code)
     assert "worker" in said
     assert "died" in said
     saved = state(run / "checkpoints" / "last.pth")["step"]
     assert saved >= 4
-    assert call(arguments(settings, run, "--resume", "auto", "--max_steps", saved + 2)) == 0
+    assert call(arguments(settings, run, "--resume", "auto", "--max_steps", saved + 2, nEpochs=1000)) == 0
     assert state(run / "checkpoints" / "last.pth")["step"] == saved + 2
 
 
