@@ -52,7 +52,7 @@ def training_loaders(config: Config, process: Process) -> tuple[Loader, Loader |
     for name in config.test_dataset:
         tested |= set(build_loader(config, "test", name, data_info=train.info).index.same_video_keys())
     val = build_loader(_images_only(config), "val", having, data_info=train.info, exclude=tested, **ranks)
-    if not len(val):
+    if not len(val.index):  # not of the loader: a process may have no batch of a small set
         return train, None, "every validation video also stands in a test set; the last checkpoint is the result"
     note = f"best {config.metric_level} {config.metric_scoring} on the validation split of {', '.join(having)}"
     return train, val, note
