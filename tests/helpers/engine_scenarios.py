@@ -212,9 +212,9 @@ class Statistics(ClassificationDetector):
         return self.head(feat)
 
 
-def evaluation(process: Process, data: Path) -> dict | None:
+def evaluation(process: Process, data: Path, batch: int = 4) -> dict | None:
     """Predictions and metrics of an odd number of frames, by a network whose other processes hold other statistics."""
-    config = pack_config(data, test_batchSize=4)
+    config = pack_config(data, test_batchSize=batch)
     loader = build_loader(config, "test", "FaceForensics++", rank=process.rank, world_size=process.world_size)
     detector = Statistics(config)
     detector.norm.running_mean += process.rank
@@ -247,6 +247,7 @@ def everything(process: Process, data: Path, out: Path) -> dict:
         "bad": bad(process),
         "run": run(process, data, out / f"run{process.world_size}"),
         "evaluation": evaluation(process, data),
+        "one_batch": evaluation(process, data, batch=64),
     }  # fmt: skip
 
 

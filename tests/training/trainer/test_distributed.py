@@ -112,10 +112,11 @@ def test_a_whole_run_is_the_same_and_only_rank_0_writes(results):
         assert sorted(p.name for p in (folder / f"run{n}").iterdir()) == ["checkpoints", "metrics.jsonl", "tensorboard"]
 
 
-def test_predictions_and_metrics_equal_those_of_one_process_exactly(results):
+@pytest.mark.parametrize("name", ["evaluation", "one_batch"])
+def test_predictions_and_metrics_equal_those_of_one_process_exactly(results, name):
     alone, two, _ = results
-    assert alone["evaluation"]["count"] % 2 == 1
-    assert two["evaluation"] == alone["evaluation"]
+    assert alone[name]["count"] % 2 == 1
+    assert two[name] == alone[name]
 
 
 def test_synchronised_batch_norm_needs_gpus_and_says_so(results):
