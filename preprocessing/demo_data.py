@@ -36,12 +36,16 @@ def main() -> None:
     from dataclasses import asdict
 
     from preprocessing.demo.build import QUICK, Size, jobs, render_all
-    from training.io import read_json, write_json
+    from training.errors import ConfigError
+    from training.io import make_folder, write_json
 
-    root, size = Path(args.output), QUICK if args.quick else Size()
+    for flag, value in (("--seed", args.seed), ("--workers", args.workers)):
+        if value is not None and value < 0:
+            raise ConfigError(f"{flag} {value}: write 0 or more")
+    root, size = make_folder(args.output, "--output"), QUICK if args.quick else Size()
     stamp = root / "demo.json"
     wanted = {"version": VERSION, "seed": args.seed, "size": asdict(size)}
-    if not args.force and stamp.exists() and read_json(stamp) == wanted:
+    if not args.force and _read(stamp) == wanted:
         print(f"demo videos are there: {root}")
         return
     stamp.unlink(missing_ok=True)
@@ -58,6 +62,17 @@ def main() -> None:
             print(f"rendered {done} of {len(todo)} people", file=sys.stderr, flush=True)
     write_json(stamp, json.loads(json.dumps(wanted)))
     print(f"rendered {videos} videos of {len(todo)} invented people in {time.monotonic() - began:.0f} s: {root}")
+
+
+def _read(stamp: Path) -> object:
+    """Return what an earlier call says it rendered; one that is missing or damaged says nothing."""
+    from training.errors import DataError
+    from training.io import read_json
+
+    try:
+        return read_json(stamp)
+    except DataError:
+        return None
 
 
 if __name__ == "__main__":

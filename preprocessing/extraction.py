@@ -4,6 +4,7 @@ A video's folders appear by renaming when all of their files are written, `frame
 hidden half-written folders, which the next run removes.
 """
 
+import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,6 +19,9 @@ from numpy.typing import NDArray
 
 from preprocessing.layouts._base import IMAGE_SUFFIXES
 from training.errors import DataError, ProjectError
+
+_NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What no other video would fare better with."""
 
 _MASK_FLOOR = 16
 """Mask videos are lossily coded: what is darker is noise of the codec. Their shapes may be gray or coloured."""
@@ -78,6 +82,10 @@ def process_video(job: Job) -> Outcome:
     except ProjectError:
         raise  # the disk is full, a model is missing: no other video would fare better
     except Exception as error:  # a decoder's surprise must not stop a run of a hundred thousand videos
+        if isinstance(error, OSError) and error.errno in _NO_PLACE:
+            raise ProjectError(
+                f"cannot write below {job.folder}: {error.strerror}; free some space or choose another --output"
+            ) from error
         outcome = Outcome(job.key, "failed", error=f"{type(error).__name__}: {error}")
     return Outcome(**{**asdict(outcome), "seconds": round(perf_counter() - start, 3)})
 

@@ -20,7 +20,7 @@ from preprocessing.layouts._base import PRODUCTS
 from preprocessing.options import dataset_folder
 from preprocessing.run_preprocess import chosen_groups, say
 from training.errors import ConfigError, DataError
-from training.io import read_json, write_json
+from training.io import make_folder, read_json, write_json
 
 CODECS = ("png", "webp", "jpeg", "raw")
 KEYS = ("posix", "deepfakebench")
@@ -85,7 +85,7 @@ class _Pack:
             raise ConfigError(
                 f"{place} was begun with {json.dumps(read_json(begun))}; use the same options, or another folder"
             )
-        place.mkdir(parents=True, exist_ok=True)
+        make_folder(place, "--output_lmdb_dir")
         try:
             self.environment = lmdb.open(str(place), map_size=_FIRST_MAP, readahead=False)
         except lmdb.Error as error:

@@ -8,6 +8,7 @@ from typing import Any
 from training.errors import ConfigError, DataError
 
 CONFIG = Path(__file__).parent / "config.yaml"
+WHOLE_NUMBERS = ("num_frames", "stride", "workers", "quality")
 PATH_KEYS = ("dataset_root_path", "output", "output_file_path", "output_lmdb_dir")
 
 
@@ -18,7 +19,7 @@ def section(path: str | os.PathLike | None, name: str) -> dict[str, Any]:
     the file's own folder. Empty values are left out.
 
     Raises:
-        ConfigError: no such file, not YAML, no such section, or a value outside its own `choices`.
+        ConfigError: no such file, not YAML, no such section, or a value of the wrong type.
     """
     from training.config.yaml_source import Source
 
@@ -37,10 +38,18 @@ def section(path: str | os.PathLike | None, name: str) -> dict[str, Any]:
             value = value["default"]
         if value is None or value == "":
             continue
+        values[key] = value = _typed(key, value, source.where((name, key)))
         if key in PATH_KEYS and not str(value).startswith(("/", "~")) and ":" not in str(value):
-            value = str(file.parent / str(value))
-        values[key] = value
+            values[key] = str(file.parent / str(value))
     return values
+
+
+def _typed(key: str, value: Any, where: str) -> Any:
+    """Return a value of the file as the command line would give it: a whole number or a word."""
+    if isinstance(value, list | dict | bool) or (key in WHOLE_NUMBERS and not isinstance(value, int)):
+        kind = "a whole number" if key in WHOLE_NUMBERS else "one word"
+        raise ConfigError(f"{where}: `{key}` is {value!r}; write {kind}")
+    return value if key in WHOLE_NUMBERS else str(value)
 
 
 def choose(arguments: Mapping[str, Any], config: str | os.PathLike | None, name: str) -> dict[str, Any]:

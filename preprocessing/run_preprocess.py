@@ -14,6 +14,7 @@ from preprocessing.manifest import Manifest
 from preprocessing.options import dataset_folder
 from preprocessing.progress import Progress
 from training.errors import ConfigError, DataError
+from training.io import make_folder
 
 
 def preprocess(
@@ -44,6 +45,8 @@ def preprocess(
     root = dataset_folder(dataset_root_path, folder, rules.recognises)
     settings = _settings(mode, num_frames, stride, detector, predictor)
     part = parse_shard(shard)
+    if workers is not None and workers < 0:
+        raise ConfigError(f"--workers {workers}: write how many processes, 0 for none besides this one")
     target = Path(output).expanduser() / folder if output else root
     say(f"dataset: {root}" + (f" -> {target}" if target != root else ""))
 
@@ -52,6 +55,7 @@ def preprocess(
     if not jobs:
         raise DataError(f"{root} holds no videos in {', '.join(group.folder for group in groups)}")
     if target != root:
+        make_folder(target, "--output")
         copy_annotations(rules, root, target)
     if part:
         jobs = jobs[part[0] - 1 :: part[1]]
@@ -70,7 +74,7 @@ def _settings(
     mode: str | None, num_frames: int | None, stride: int | None, detector: str | None, predictor: str | None
 ) -> Settings:
     from preprocessing.faces.detection import build_face_detector
-    from preprocessing.faces.landmarks import PREDICTOR_81, find_predictor
+    from preprocessing.faces.landmarks import PREDICTOR_81, LandmarkPredictor, find_predictor
     from preprocessing.video_reader import choose_frames
 
     # All of this would go wrong with every video: say it once, before the first.
@@ -79,6 +83,7 @@ def _settings(
     settings = Settings(**{key: value for key, value in given.items() if value is not None}, predictor=str(model))
     choose_frames(1, settings.mode, settings.num_frames, settings.stride)
     build_face_detector(settings.detector)
+    LandmarkPredictor(model)
     if model.name != PREDICTOR_81.name:
         say(
             f"landmarks: {model.name}; forehead points are extrapolated ({PREDICTOR_81.name} in dlib_tools/ predicts them)"

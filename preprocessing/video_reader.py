@@ -93,6 +93,13 @@ class VideoReader:
         """Return `choose_frames` for this video."""
         return choose_frames(self.frame_count, mode, num_frames, stride)
 
+    def seconds(self, number: int) -> float | None:
+        """Return when a frame is shown, in seconds after the first; None where the file does not tell."""
+        times = self._packets.times
+        if times is not None and self._time_base:
+            return float((times[number] - times[0]) * self._time_base)
+        return float(number / self._rate) if self._rate else None
+
     def frames(self, numbers: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Yield (number, (H, W, 3) RGB uint8, upright) for the wanted frames that can be decoded, in ascending order.
 
@@ -133,6 +140,7 @@ class VideoReader:
         import av
 
         stream = self._container.streams.video[0]
+        self._time_base, self._rate = stream.time_base, stream.average_rate
         pts: list[Any] = []
         keys: list[int] = []
         shown: list[Any] = []

@@ -46,6 +46,25 @@ def _umask() -> int:
     return mask
 
 
+def make_folder(path: str | os.PathLike, said_by: str) -> Path:
+    """Make a folder and its parents; returns it.
+
+    Args:
+        said_by: the flag or key that named it, for the message.
+
+    Raises:
+        ProjectError: it cannot be made, or a file is in its place.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ProjectError(
+            f"{said_by}: cannot make the folder {folder} ({error.strerror}); choose a place that can be written"
+        ) from error
+    return folder
+
+
 def atomic_write(path: str | os.PathLike, data: bytes | str) -> None:
     """Write `data` (text as UTF-8) to `path` so that a reader sees the old file or the whole new one."""
     with atomic_path(path) as temporary:

@@ -9,6 +9,7 @@ Pictures are videos of one frame. Labels become `<dataset>_real` and `<dataset>_
 """
 
 import csv
+import io
 from pathlib import Path, PurePosixPath
 
 from preprocessing.layouts._base import SPLITS, Describe, Facts, Group, Layout, SourceVideo
@@ -88,8 +89,12 @@ def _read_table(root: Path) -> dict[str, dict[str, str]]:
     path = root / "index.csv"
     if not path.is_file():
         return {}
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path} ({error}); write it as UTF-8 text") from error
     table = {}
-    with open(path, newline="", encoding="utf-8-sig") as file:
+    with io.StringIO(text, newline="") as file:
         reader = csv.DictReader(file)
         missing = {"path", "label"} - set(reader.fieldnames or ())
         if missing:

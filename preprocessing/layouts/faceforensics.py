@@ -83,7 +83,10 @@ class FaceForensics(Layout):
 
         def describe(group: Group, name: str) -> Facts:
             if name not in split_of:
-                raise DataError(f"{group.folder}: the video {name} stands in none of the split files in {root}")
+                raise DataError(
+                    f"{group.folder}: the video {name} stands in none of the split files in {root}; "
+                    "add it to one of them, or take its frames away"
+                )
             assert group.label is not None
             return Facts(group.label, (split_of[name],), *identities("FaceForensics++", name))
 

@@ -72,9 +72,12 @@ class Source:
         try:
             return cls(str(path), Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise ConfigError(f"no such configuration file: {path}") from error
+            raise ConfigError(
+                f"no such configuration file: {path}; give a YAML file, or where a run is asked for its directory"
+            ) from error
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read the configuration file {path}: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+            raise ConfigError(f"cannot read the configuration file {path} ({reason}); give a YAML file") from error
 
     @classmethod
     def from_override(cls, text: str) -> "Source":
