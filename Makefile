@@ -19,8 +19,11 @@ setup:           ## the environment in .venv
 
 demo: setup demo-data   ## the whole main job on synthetic faces: data, training, cross-dataset table, report
 	$(PY) training/train.py --detector_path $(YAMLS)/demo.yaml --log_dir $(DEMO_RUN)/clip_crossdomain
-	$(PY) training/train.py --detector_path $(YAMLS)/demo_clip_ln.yaml --log_dir $(DEMO_RUN)/clip_ln
-	$(PY) training/train.py --detector_path $(YAMLS)/demo_clip_linear.yaml --log_dir $(DEMO_RUN)/clip_linear
+	@echo "beside it, with one core each: clip_ln and clip_linear"
+	@for name in clip_ln clip_linear; do \
+		OMP_NUM_THREADS=1 $(PY) -u training/train.py --detector_path $(YAMLS)/demo_$$name.yaml --log_dir $(DEMO_RUN)/$$name 2>&1 \
+		| sed -u "s/^/$$name: /" & \
+	done; wait
 	$(PY) analysis/leaderboard.py $(addprefix $(DEMO_RUN)/,clip_crossdomain clip_ln clip_linear) --out $(DEMO_RUN)/tables
 
 demo-data: setup ## render the synthetic videos and bring them to aligned faces and indexes
