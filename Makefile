@@ -5,6 +5,7 @@ DEMO := datasets/demo
 DEMO_FACES := --dataset_root_path $(DEMO)/videos --output $(DEMO)/rgb --num_frames 8
 DEMO_INDEX := --dataset_root_path $(DEMO)/rgb --output_file_path $(DEMO)/index
 YAMLS := training/config/detector
+OTHER_CORES := $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores > 1 ? cores - 1 : 1)))
 DEMO_RUN := logs/demo/$(shell date +%Y-%m-%d-%H-%M-%S)
 WORKERS ?= auto
 TABLE ?= all
@@ -18,12 +19,13 @@ setup:           ## the environment in .venv
 	@sh install.sh
 
 demo: setup demo-data   ## the whole main job on synthetic faces: data, training, cross-dataset table, report
-	$(PY) training/train.py --detector_path $(YAMLS)/demo.yaml --log_dir $(DEMO_RUN)/clip_crossdomain
-	@echo "beside it, with one core each: clip_ln and clip_linear"
-	@for name in clip_ln clip_linear; do \
-		OMP_NUM_THREADS=1 $(PY) -u training/train.py --detector_path $(YAMLS)/demo_$$name.yaml --log_dir $(DEMO_RUN)/$$name 2>&1 \
-		| sed -u "s/^/$$name: /" & \
-	done; wait
+	@mkdir -p $(DEMO_RUN)
+	@echo "clip_ln and clip_linear train beside it on one core; what they say is in $(DEMO_RUN)/beside.log"
+	@( for name in clip_ln clip_linear; do \
+		OMP_NUM_THREADS=1 $(PY) training/train.py --detector_path $(YAMLS)/demo_$$name.yaml --log_dir $(DEMO_RUN)/$$name; \
+	done ) > $(DEMO_RUN)/beside.log 2>&1 & beside=$$!; trap "kill $$beside" INT TERM; \
+	OMP_NUM_THREADS=$(OTHER_CORES) $(PY) training/train.py --detector_path $(YAMLS)/demo.yaml \
+		--log_dir $(DEMO_RUN)/clip_crossdomain; code=$$?; wait; exit $$code
 	$(PY) analysis/leaderboard.py $(addprefix $(DEMO_RUN)/,clip_crossdomain clip_ln clip_linear) --out $(DEMO_RUN)/tables
 
 demo-data: setup ## render the synthetic videos and bring them to aligned faces and indexes
