@@ -263,11 +263,10 @@ def main(argv: list[str] | None = None) -> int:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    import torch
-
     from analysis.progress import progress
+    from training.device import pick_device
 
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = str(pick_device(arguments.device))
     rows = []
     for path in progress(arguments.detectors, "detectors", len(arguments.detectors)):
         # Peak memory belongs to a process; a fresh one has seen no other detector.

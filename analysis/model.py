@@ -70,8 +70,9 @@ def load_trained(run_dir: str | Path, overrides: Sequence[str] = (), device: str
     from training.config import load_config
     from training.dataset import DataInfo
     from training.detectors import build_detector
+    from training.device import pick_device
 
-    run_dir = Path(run_dir)
+    run_dir, target = Path(run_dir), pick_device(device)
     config = load_config(run_dir / "config.yaml", list(overrides), mode="test")
     found = [path for name in ("best", "last") if (path := run_dir / "checkpoints" / f"{name}.pth").exists()]
     if not found:
@@ -79,11 +80,12 @@ def load_trained(run_dir: str | Path, overrides: Sequence[str] = (), device: str
     try:
         content = torch.load(found[0], map_location="cpu", weights_only=True)
     except Exception as error:
-        raise WeightsError(f"{found[0]} cannot be read ({type(error).__name__}); it may be truncated") from error
+        raise WeightsError(
+            f"{found[0]} cannot be read ({type(error).__name__}); it may be truncated: copy it again, or remove it"
+        ) from error
     info = DataInfo.from_dict(content["data_info"]) if content.get("data_info") else None
     detector = build_detector(config, data_info=info, pretrained=False)
     detector.load_weights(found[0])
-    target = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return Trained(run_dir, config, detector.to(target).eval(), info, found[0])
 
 

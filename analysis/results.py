@@ -85,7 +85,10 @@ class Run:
     @cached_property
     def summary(self) -> dict:
         """The content of results.json."""
-        content = read_json(self.path / "results" / "results.json")
+        path = self.path / "results" / "results.json"
+        if not path.exists():
+            raise DataError(f"{self.path} holds no results (results/results.json); run training/test.py on it first")
+        content = read_json(path)
         if not isinstance(content, dict) or not isinstance(content.get("datasets"), dict):
             raise DataError(
                 f"{self.path}/results/results.json has no `datasets`; run training/test.py on this run again"

@@ -1,6 +1,6 @@
 """Say what a trained detector makes of pictures and videos.
 
-python training/predict.py clip.mp4 face.jpg --detector_path logs/clip_crossdomain/2026-01-01-12-00-00
+python training/predict.py clip.mp4 face.jpg --run logs/clip_crossdomain/2026-01-01-12-00-00
 python training/predict.py clip.mp4 --detector_path training/config/detector/xception.yaml --weights_path xception.pth
 """
 
@@ -18,7 +18,14 @@ def parser() -> argparse.ArgumentParser:
         epilog="The score is the detector's opinion, and worth what its figures on data like yours are worth; it proves nothing.",
     )
     p.add_argument("files", nargs="+", metavar="FILE", help="pictures and videos")
-    p.add_argument("--detector_path", required=True, metavar="YAML|RUN", help="a run directory, or a detector YAML")
+    p.add_argument(
+        "--run",
+        "--detector_path",
+        dest="detector_path",
+        required=True,
+        metavar="RUN|YAML",
+        help="a run directory, or a detector YAML with --weights_path",
+    )
     p.add_argument(
         "--weights_path", metavar="FILE", help="weights (default for a run directory: its best, else its last)"
     )
@@ -58,9 +65,10 @@ def main() -> int:
 
 def _words(verdict) -> str:
     if verdict.prob is None:
-        return f"no face was found in {verdict.looked} frame{'s' * (verdict.looked > 1)}; nothing to judge"
+        text = f"no face was found in {verdict.looked} frame{'s' * (verdict.looked > 1)}; nothing to judge"
+        return f"{text} ({verdict.damage})" if verdict.damage else text
     side = "fake" if verdict.fake else "real"
-    text = f"score {verdict.prob:.3f}, called {side} ({len(verdict.scores)} scored of {verdict.looked} looked at)"
+    text = f"the detector's score {verdict.prob:.3f}, called {side} ({len(verdict.scores)} scored of {verdict.looked} looked at)"
     return f"{text}; {verdict.damage}" if verdict.damage else text
 
 

@@ -9,7 +9,7 @@ verdict.prob, verdict.fake
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.errors import DataError, WeightsError
+from training.errors import ConfigError, DataError, WeightsError
 
 if TYPE_CHECKING:
     from preprocessing.faces.pipeline import Face
@@ -33,11 +33,13 @@ class FrameScore:
         frame: its number in the video; 0 for a picture.
         prob: fake probability in [0, 1].
         box: left, top, right, bottom of the face in pixels of the frame.
+        time: seconds from the video's first frame; None for a picture, or where the file does not tell.
     """
 
     frame: int
     prob: float
     box: tuple[float, float, float, float]
+    time: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Predictor:
     Attributes:
         threshold: the operating threshold that `analysis/calibration.py` stored with the checkpoint, else 0.5.
         calibrated: whether it was stored.
+        trained_on: names of the datasets, empty where the weights do not say.
 
     Raises:
         ConfigError, WeightsError: the configuration or the weights do not fit.
@@ -92,6 +95,8 @@ class Predictor:
         faces: Any = None,
     ):
         source = Path(source)
+        if not source.exists():
+            raise ConfigError(f"there is no {source}; give a run directory, or a detector YAML with its weights")
         run = source if source.is_dir() else source.parent if source.name == "config.yaml" else None
         self.threshold, self.calibrated = HALF, False
         if run is not None and weights is None:
@@ -108,25 +113,30 @@ class Predictor:
 
         trained = load_trained(run, overrides, device)
         self.config, self.detector, self.weights = trained.config, trained.detector, trained.weights
+        self.trained_on = list(trained.config.train_dataset)
         stored = run / "checkpoints" / "operating_point.json"
         if stored.exists():
             point = read_json(stored)
+            if not isinstance(point, dict) or not isinstance(point.get("threshold"), int | float):
+                raise DataError(f"{stored} holds no threshold; run analysis/calibration.py again, or remove it")
             # A threshold of other weights, or of another resolution, says nothing of these.
             if point.get("fingerprint") == trained.fingerprint():
                 self.threshold, self.calibrated = float(point["threshold"]), True
 
     def _load_file(self, yaml: Path, weights: Path, device: str | None, overrides: Sequence[str]) -> None:
-        import torch
-
         from training.config import load_config
+        from training.dataset.info import DataInfo
         from training.detectors import build_detector
-        from training.trainer.checkpoint import data_info_of
+        from training.device import pick_device
 
-        self.config = load_config(yaml, list(overrides), mode="test")
-        self.weights = weights
-        detector = build_detector(self.config, data_info=data_info_of(weights), pretrained=False)
+        target = pick_device(device)
+        self.config, self.weights = load_config(yaml, list(overrides), mode="test"), weights
+        own = _own_checkpoint(weights)
+        info = DataInfo.from_dict(own["data_info"]) if own.get("data_info") else None
+        detector = build_detector(self.config, data_info=info, pretrained=False)
         detector.load_weights(weights)
-        self.detector = detector.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+        self.detector = detector.to(target).eval()
+        self.trained_on = list(own.get("config", {}).get("train_dataset", []))
 
     @property
     def faces(self) -> Any:
@@ -150,20 +160,41 @@ class Predictor:
         return self.predict_video(path, num_frames)
 
     def predict_image(self, image: str | Path | NDArray[np.uint8]) -> Verdict:
-        """Judge the largest face of a picture: a file, or an RGB array `(H, W, 3)` uint8."""
+        """Judge the largest face of a picture: a file, or an RGB array `(H, W, 3)` uint8.
+
+        Raises:
+            DataError: the file is missing or unreadable, or the array is no RGB picture.
+        """
         name = "array" if isinstance(image, np.ndarray) else str(image)
-        face = self.faces.crop(image if isinstance(image, np.ndarray) else _read(Path(image)))
+        pixels = image if isinstance(image, np.ndarray) else _read(Path(image))
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+            raise DataError(f"{name} is {pixels.dtype} of shape {pixels.shape}; give RGB of shape (H, W, 3) as uint8")
+        face = self.faces.crop(pixels)
         return self._verdict(name, [] if face is None else [face], 1)
 
     def predict_video(self, path: str | Path, num_frames: int = 32) -> Verdict:
-        """Judge the followed face of `num_frames` frames spread over a video; the score is their mean."""
+        """Judge the followed face of `num_frames` frames spread over a video; the score is their mean.
+
+        Raises:
+            DataError: the file is missing or unreadable, or shows fewer faces than a video detector's clip has.
+        """
         from preprocessing.faces.tracking import track_faces
         from preprocessing.video_reader import VideoReader
 
+        looked = 0
         with VideoReader(path) as video:
-            numbers = video.choose("fixed_num_frames", num_frames, 1)
-            found = list(track_faces(video.frames(numbers), self.faces))
-            return self._verdict(str(path), found, len(numbers), video.damage or "")
+
+            def counted() -> Iterator[tuple[int, NDArray[np.uint8]]]:
+                nonlocal looked
+                for item in video.frames(video.choose("fixed_num_frames", num_frames, 1)):
+                    looked += 1
+                    yield item
+
+            found = list(track_faces(counted(), self.faces))
+            if not looked:
+                raise DataError(f"{path}: no frame could be decoded ({video.damage}); download it again")
+            times = {face.frame: video.seconds(face.frame) for face in found}
+            return self._verdict(str(path), found, looked, video.damage or "", times)
 
     def score(self, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return the fake probability of aligned RGB faces `(N, H, W, 3)` uint8 of any size, or of clips `(N, T, H, W, 3)`."""
@@ -180,7 +211,14 @@ class Predictor:
         images = np.stack(flat).reshape(*crops.shape[:-3], 3, size, size)
         return predict_images(self.detector, images, self.config.test_batchSize)
 
-    def _verdict(self, name: str, faces: list[Face], looked: int, damage: str = "") -> Verdict:
+    def _verdict(
+        self,
+        name: str,
+        faces: list[Face],
+        looked: int,
+        damage: str = "",
+        times: Mapping[int, float | None] | None = None,
+    ) -> Verdict:
         if not faces:
             return Verdict(name, None, self.threshold, looked, damage=damage)
         crops = np.stack([face.crop for face in faces])
@@ -197,17 +235,29 @@ class Predictor:
         probs = self.score(crops)
         boxes = [tuple(float(value) for value in face.box[:4]) for face in first]
         scores = [
-            FrameScore(face.frame, float(prob), box)  # type: ignore[arg-type]  # four numbers each
+            FrameScore(face.frame, float(prob), box, (times or {}).get(face.frame))  # type: ignore[arg-type]  # four numbers each
             for face, prob, box in zip(first, probs, boxes, strict=True)
         ]
         return Verdict(name, float(probs.mean()), self.threshold, looked, scores, damage)
 
     def describe(self) -> str:
         """Return one sentence: which detector, trained on what, with which threshold."""
-        data = ", ".join(self.config.train_dataset) or "data that its configuration does not name"
+        data = ", ".join(self.trained_on) or "data that its weight file does not name"
         origin = "chosen on validation" if self.calibrated else "not calibrated; analysis/calibration.py chooses one"
         note = f" {self.config.data_note}" if self.config.data_note else ""
         return f"{self.detector.name} ({self.weights}), trained on {data}; threshold {self.threshold:.3f} ({origin}).{note}"
+
+
+def _own_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint of this project; nothing for somebody else's weights."""
+    from training.trainer.checkpoint import read_checkpoint
+
+    if path.suffix == ".safetensors":
+        return {}
+    try:
+        return read_checkpoint(path)
+    except WeightsError:  # whether they can be read at all is found out when they are loaded
+        return {}
 
 
 def to_json(verdicts: Sequence[Verdict]) -> str:

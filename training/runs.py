@@ -42,6 +42,12 @@ def training_loaders(config: Config, process: Process) -> tuple[Loader, Loader |
         raise ConfigError("train_dataset is empty; name at least one dataset in the YAML or with --train_dataset")
     ranks = {"rank": process.rank, "world_size": process.world_size}
     train = build_loader(config, "train", **ranks)
+    missing = _absent(train)
+    if missing and not (missing == "fake" and train.recipe.makes_fakes):
+        raise DataError(
+            f"{', '.join(config.train_dataset)}: the train split holds no {missing} video, and nothing can be learned from one "
+            "class; add a dataset that has them to train_dataset"
+        )
     wanted = config.val_dataset or config.train_dataset
     having = [name for name in wanted if has_split(config, name, "val")]
     if not having:
@@ -54,8 +60,20 @@ def training_loaders(config: Config, process: Process) -> tuple[Loader, Loader |
     val = build_loader(_images_only(config), "val", having, data_info=train.info, exclude=tested, **ranks)
     if not len(val.index):  # not of the loader: a process may have no batch of a small set
         return train, None, "every validation video also stands in a test set; the last checkpoint is the result"
+    missing = _absent(val)
+    if missing:
+        raise DataError(
+            f"{', '.join(having)}: the validation split holds no {missing} video, and no checkpoint can be chosen by one class; "
+            "name a dataset that has both with val_dataset"
+        )
     note = f"best {config.metric_level} {config.metric_scoring} on the validation split of {', '.join(having)}"
     return train, val, note
+
+
+def _absent(loader: Loader) -> str | None:
+    """Return `real` or `fake` where a split holds no video of it."""
+    labels = loader.index.label_counts()
+    return next((word for word, label in (("real", 0), ("fake", 1)) if not labels[label]), None)
 
 
 def _images_only(config: Config) -> Config:
@@ -81,11 +99,10 @@ def test_loaders(config: Config, info: DataInfo | None, process: Process) -> dic
     loaders, ranks = {}, {"rank": process.rank, "world_size": process.world_size}
     for name in config.test_dataset:
         loader = build_loader(_images_only(config), "test", name, data_info=info, **ranks)
-        labels = loader.index.label_counts()
-        absent = [word for word, label in (("real", 0), ("fake", 1)) if not labels[label]]
-        if absent:
+        missing = _absent(loader)
+        if missing:
             raise DataError(
-                f"{name}: its test split holds no {absent[0]} video, and no metric can be computed from one class; "
+                f"{name}: its test split holds no {missing} video, and no metric can be computed from one class; "
                 "add videos of the other class or leave the dataset out of test_dataset"
             )
         loaders[name] = loader

@@ -63,6 +63,7 @@ def main() -> None:
 
 def _train(args, config, process) -> None:
     from training import runs
+    from training.trainer.checkpoint import check_resumable, newest_checkpoint
     from training.trainer.journal import log, open_log
     from training.trainer.rundir import RunDir, new_run_dir
 
@@ -72,9 +73,12 @@ def _train(args, config, process) -> None:
         raise ConfigError("--resume auto needs --log_dir, the run directory to look in")
     train, val, note = runs.training_loaders(config, process)
     tests = runs.test_loaders(config, train.info, process) if config.test_dataset else {}
-    # Built before anything is written where nothing is resumed: wrong weights then leave no run directory behind.
-    fresh = None if args.resume else runs.make_detector(config, train.info, process, pretrained=True)
     folder = RunDir(process.broadcast(new_run_dir(config, args.log_dir).path))
+    # All of this before anything is written: wrong weights leave no run directory behind, and a run there as it was.
+    resume_from = process.broadcast(newest_checkpoint(args.resume, folder) if process.main else None)
+    detector = runs.make_detector(config, train.info, process, pretrained=resume_from is None)
+    if resume_from is not None:
+        check_resumable(resume_from, detector)
     if process.main:
         folder.take()
         open_log(folder.path / "train.log")
@@ -82,24 +86,19 @@ def _train(args, config, process) -> None:
     else:
         open_log(None, quiet=True)
     try:
-        _train_there(args, config, process, folder, (train, val, note), tests, fresh)
+        _train_there(detector, config, process, folder, (train, val, note), tests, resume_from)
     finally:
         folder.release()
 
 
-def _train_there(args, config, process, folder, training, tests, fresh) -> None:
+def _train_there(detector, config, process, folder, training, tests, resume_from) -> None:
     from training import runs
-    from training.trainer.checkpoint import newest_checkpoint
     from training.trainer.journal import log
     from training.trainer.trainer import Trainer
 
     train, val, note = training
     if process.main:
         folder.write_config(config)
-    resume_from = process.broadcast(newest_checkpoint(args.resume, folder) if process.main else None)
-    detector = fresh
-    if detector is None:
-        detector = runs.make_detector(config, train.info, process, pretrained=resume_from is None)
     trainer = Trainer(detector, config, process, folder, train, val)
     if resume_from is not None:
         trainer.resume(resume_from)

@@ -1,16 +1,19 @@
 """Bad input through the entry points: one sentence with the culprit and the remedy, exit code 2, nothing half-written."""
 
 import json
+import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from helpers.pack import VIDEOS, write_pack
-from helpers.training_runs import ROOT, arguments, call, write_settings
+from helpers.training_runs import ROOT, arguments, call, environment, write_settings
 
+from analysis import calibration, curves, gradcam, report
+from training import predict, train
 from training import test as testing
-from training import train
 
 
 @pytest.fixture(scope="module")
@@ -94,14 +97,39 @@ def test_an_index_that_ends_too_early(refused, settings, tmp_path):
     assert "FaceForensics++.json" in sentence
 
 
-def test_a_frame_that_is_not_there(tmp_path, capsys):
-    settings = write_settings(tmp_path, write_pack(tmp_path))
-    frame = next((tmp_path / "rgb").rglob("frames/071/000.png"))
+def spoil(frame: Path, how: str) -> None:
+    """Remove a picture, or leave half of it, nothing of it, or something else in its place."""
+    content = {"cut": frame.read_bytes()[: frame.stat().st_size // 2], "emptied": b"", "replaced": b"no picture"}
     frame.unlink()
-    assert call(arguments(settings, tmp_path / "run", workers=0, nEpochs=1)) == 2
+    if how != "missing":
+        frame.write_bytes(content[how])
+
+
+@pytest.mark.parametrize("how", ["missing", "cut", "emptied", "replaced"])
+@pytest.mark.parametrize("video", ["071", "953"])  # of the training split, and of the test split
+def test_a_frame_that_cannot_be_read(how, video, tmp_path, capsys):
+    settings = write_settings(tmp_path, write_pack(tmp_path), "test_dataset: [FaceForensics++]\n")
+    spoil(next((tmp_path / "rgb").rglob(f"frames/{video}/000.png")), how)
+    assert call(arguments(settings, tmp_path / "run", workers=0, nEpochs=1, SWA="false", ema_decay="null")) == 2
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(said) == 1
-    assert "frames/071/000.png" in said[0]
+    assert f"frames/{video}/000.png" in said[0]
+    assert "preprocess.py" in said[0]
+    assert not (tmp_path / "run/results").exists()
+
+
+@pytest.mark.parametrize(("split", "missing"), [("train", "real"), ("train", "fake"), ("val", "real"), ("val", "fake")])
+def test_a_training_or_validation_set_of_one_class(refused, settings, tmp_path, split, missing):
+    places = write_pack(tmp_path)
+    path = tmp_path / "json/FaceForensics++.json"
+    index = json.loads(path.read_text())
+    for name, splits in index["FaceForensics++"].items():
+        if (name == "FF-real") == (missing == "real"):
+            del splits[split]
+    path.write_text(json.dumps(index))
+    sentence = refused(settings, dataset_json_folder=places["dataset_json_folder"])
+    assert f"holds no {missing} video" in sentence
+    assert f"{split}_dataset" in sentence
 
 
 def test_a_test_set_of_one_class(refused, settings, tmp_path):
@@ -135,11 +163,89 @@ def test_weights_that_are_not_there(refused, settings, tmp_path):
     assert "--weights_path" in refused(settings, program=testing.main)
 
 
+@pytest.fixture(scope="module")
+def trained(settings):
+    run = settings.parent / "trained"
+    assert call(arguments(settings, run, "--max_steps", 2, workers=0, SWA="false", ema_decay="null")) == 0
+    return run
+
+
+def test_weights_that_are_damaged_or_of_another_detector(refused, settings, trained, tmp_path):
+    weights = (trained / "checkpoints/last.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(weights[: len(weights) // 2])
+    (tmp_path / "code.pth").write_bytes(pickle.dumps(print))
+    for name, word in (("cut.pth", "truncated"), ("code.pth", "may run code")):
+        sentence = refused(settings, "--weights_path", tmp_path / name, program=testing.main)
+        assert name in sentence
+        assert word in sentence
+    words = ["--weights_path", trained / "checkpoints/last.pth", "--set", "model_name=meso4Inception"]
+    assert "does not hold the weights of this network" in refused(settings, *words, program=testing.main)
+
+
+@pytest.mark.parametrize("what", ["nowhere.pth", "junk.pth", "other.pth", "meso4Inception"])
+def test_a_resume_that_cannot_be_leaves_the_run_as_it_was(refused, settings, trained, tmp_path, what):
+    (tmp_path / "junk.pth").write_bytes(b"junk")
+    torch.save({"conv9.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    if what == "meso4Inception":
+        words = [settings, "--resume", trained / "checkpoints/last.pth", "--set", f"model_name={what}"]
+        named = "last.pth"
+    else:
+        words, named = [settings, "--resume", tmp_path / what], what
+    assert named in refused(*words)  # into a new directory, which does not come about
+    assert named in refused(*words, log_dir=trained)
+    assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
+
+
+def test_runs_that_are_none(refused, capsys, tmp_path):
+    (tmp_path / "bare").mkdir()
+    for program in (testing.main, predict.main, report.main, curves.main, gradcam.main, calibration.main):
+        for name in ("nowhere", "bare"):
+            flag = ["--detector_path"] if program is testing.main else []
+            words = [*flag, str(tmp_path / name)]
+            if program is predict.main:
+                words = ["clip.mp4", "--run", str(tmp_path / name)]
+            assert call(words, program) == 2, program
+            (sentence,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+            assert name in sentence
+    assert not list((tmp_path / "bare").iterdir())
+
+
+def test_devices_that_are_not_there(refused, settings, trained, capsys):
+    words = ["--detector_path", str(settings), "--device", "tpu"]
+    assert call(words) == 2
+    assert "--device tpu" in capsys.readouterr().err
+    assert call(["clip.mp4", "--run", str(trained), "--device", "tpu"], predict.main) == 2
+    assert "--device tpu" in capsys.readouterr().err
+
+
+def test_detectors_that_are_not_there(capsys):
+    from training.detectors.__main__ import main
+
+    assert call(["mesonet"], main) == 2
+    assert "meso4" in capsys.readouterr().err
+
+
+def test_a_program_of_its_own_ends_with_one_sentence_or_with_debug_a_traceback(settings):
+    command = [sys.executable, str(ROOT / "training/train.py"), "--detector_path", str(settings), "--set", "nEpoch=3"]
+    for debug in (False, True):
+        done = subprocess.run([*command, *["--debug"] * debug], capture_output=True, text=True, env=environment())
+        assert done.stdout == ""
+        if debug:
+            assert "Traceback" in done.stderr
+        else:
+            assert done.returncode == 2
+            assert done.stderr == "error: --set nEpoch=3: unknown key `nEpoch`; did you mean `nEpochs`?\n"
+
+
 def test_help_costs_nothing():
     """`--help` of every program answers without the heavy libraries."""
     programs = ["training.train", "training.test", "training.predict", "preprocessing.preprocess"]
     programs += ["preprocessing.rearrange", "preprocessing.to_lmdb", "preprocessing.demo_data"]
-    programs += [f"analysis.{name}" for name in ("report", "leaderboard", "robustness", "ablation", "gradcam", "tsne")]
+    programs += ["training.detectors.__main__", "benchmarks.__main__"]
+    programs += [
+        f"analysis.{name}" for name in ("report", "curves", "leaderboard", "robustness", "ablation", "gradcam", "tsne")
+    ]
     programs += [f"analysis.{name}" for name in ("spectra", "calibration", "efficiency", "boundary", "reproduce")]
     code = (
         "import importlib, sys, io, contextlib\n"

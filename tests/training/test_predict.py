@@ -10,6 +10,8 @@ from helpers.drawn import draw_face, scene, write_video
 from helpers.pack import write_pack
 from helpers.training_runs import arguments, as_program, call, write_settings
 
+from preprocessing.demo import build
+from preprocessing.demo.build import Size
 from preprocessing.faces.tracking import faces_of_video
 from training import Predictor, cli
 from training import predict as program
@@ -93,6 +95,53 @@ def test_the_stored_threshold_holds_for_its_own_weights_only(run):
         stored.unlink()
 
 
+def test_an_operating_point_that_is_none_is_said(run):
+    stored = run / "checkpoints/operating_point.json"
+    try:
+        for content in ("{", "[]", '{"threshold": "high"}'):
+            stored.write_text(content)
+            with pytest.raises(DataError, match=r"operating_point\.json"):
+                Predictor(run, device="cpu")
+    finally:
+        stored.unlink()
+
+
+def test_frames_carry_the_times_at_which_they_are_shown(run, tmp_path):
+    times = [0, 1, 5, 6, 20, 30]  # 25ths of a second
+    path = write_video(tmp_path / "uneven.mp4", len(times), lambda number: person(), times)
+    scores = Predictor(run, device="cpu").predict_video(path, 6).scores
+    assert [score.frame for score in scores] == list(range(6))
+    assert [score.time for score in scores] == pytest.approx([time / 25 for time in times], abs=1e-3)
+    left, top, right, bottom = scores[0].box
+    assert left < 160 < right
+    assert top < 120 < bottom
+
+
+def test_a_rendered_video_is_judged(run, tmp_path):
+    job = build.jobs(Size(train=2, val=2, test=2, unseen=2, frames=2), seed=0)[0]
+    build.run(job, tmp_path)
+    verdict = Predictor(run, device="cpu").predict(tmp_path / build.paths(job)[0])
+    assert verdict.looked == 2
+    assert verdict.prob is not None
+    assert 0 <= verdict.prob <= 1
+
+
+def test_an_array_that_is_no_picture_is_said(run):
+    predictor = Predictor(run, device="cpu")
+    for array in (np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.float32)):
+        with pytest.raises(DataError, match=r"\(H, W, 3\)"):
+            predictor.predict_image(array)
+
+
+def test_foreign_weights_do_not_pretend_to_know_their_training_data(run, tmp_path):
+    of_run = Predictor(run, device="cpu")
+    assert of_run.trained_on == ["FaceForensics++"]
+    torch.save(of_run.detector.state_dict(), tmp_path / "bare.pth")
+    bare = Predictor(run / "config.yaml", tmp_path / "bare.pth", device="cpu")
+    assert bare.trained_on == []
+    assert "does not name" in bare.describe()
+
+
 def test_weights_of_a_file_predict_as_the_run_does(run, video):
     of_run = Predictor(run, device="cpu")
     of_file = Predictor(run / "config.yaml", of_run.weights, device="cpu", faces=of_run.faces)
@@ -105,6 +154,8 @@ def test_the_command_judges_what_it_can_and_names_what_it_cannot(run, video, tmp
     (tmp_path / "broken.mp4").write_bytes(b"no video at all")
     out = tmp_path / "scores.json"
     words = [tmp_path / "broken.mp4", tmp_path / "none.png", video, "--detector_path", run, "--json", out]
+    blank = write_video(tmp_path / "blank.mp4", 2, lambda number: scene())
+    assert "no face was found in 2 frames" in ask(capsys, blank, "--run", run, "--device", "cpu")[1]
     code, said, errors = ask(capsys, *words, "--num_frames", 2, "--device", "cpu")
     assert code == 2
     assert "broken.mp4" in errors

@@ -60,6 +60,14 @@ def test_weights_by_their_file_give_the_same_predictions(run, settings, tmp_path
     assert not (own / "features.npz").exists()
 
 
+def test_training_begins_with_the_epoch_that_is_asked_for(settings, tmp_path):
+    words = arguments(settings, tmp_path / "run", "--no-save_feat", workers=0, nEpochs=2, start_epoch=1)
+    assert call(words) == 0
+    told = (tmp_path / "run/train.log").read_text()
+    assert "epoch 2:" in told
+    assert "epoch 1:" not in told
+
+
 def test_what_is_not_to_be_saved_is_not(settings, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     flags = ["--no-save_ckpt", "--no-save_feat", "--task_target", "trial", "--max_steps", "2"]

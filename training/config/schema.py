@@ -170,7 +170,7 @@ class Config(Section):
     lr_min: NonNegative = Field(0.0, description="end of the `cosine` and `linear` schedules, as a factor of lr")
     warmup_steps: int = Field(0, ge=0)
     nEpochs: int = Field(10, ge=1)
-    start_epoch: int = Field(0, ge=0)
+    start_epoch: int = Field(0, ge=0, description="begin with this epoch, counted from 0")
     max_steps: int | None = Field(None, ge=1, description="stop after this many steps, whatever nEpochs says")
     grad_clip: Positive | None = Field(None, description="largest gradient norm")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on CUDA, fp32 elsewhere")
@@ -202,6 +202,12 @@ class Config(Section):
     log_dir: str = Field("./logs", description="run directories are made under it: <log_dir>/<model_name>/<time>")
     task_target: str = Field("", description="a word that is added to the run directory's name")
     dry_run: bool = Field(False, description="a handful of videos and steps, to see that everything is in place")
+
+    @model_validator(mode="after")
+    def _starts_before_it_ends(self) -> "Config":
+        if self.start_epoch >= self.nEpochs:
+            raise ValueError(f"start_epoch {self.start_epoch} leaves nothing of nEpochs {self.nEpochs}; lower it")
+        return self
 
     @model_validator(mode="after")
     def _clip_size_goes_with_video_mode(self) -> "Config":

@@ -44,6 +44,7 @@ class FaceXray(Recipe):
     """A draw is (video, position, face): a real frame and its row in the table of neighbours."""
 
     roles = 2
+    makes_fakes = True
     Options = FaceXrayOptions
 
     def __init__(self, config: Config, index: Index, split: str = "train"):

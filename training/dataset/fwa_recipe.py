@@ -52,6 +52,7 @@ class FaceWarping(Recipe):
     """A draw is (video, position) of a real frame."""
 
     roles = 2
+    makes_fakes = True
     Options = FwaOptions
 
     def draws(self, seed: int, epoch: int) -> np.ndarray:

@@ -158,6 +158,8 @@ class Recipe:
 
     name: ClassVar[str] = ""
     roles: ClassVar[int] = 1
+    # Whether it makes fakes out of real faces, so that a training set without fakes will do.
+    makes_fakes: ClassVar[bool] = False
     Options: ClassVar[type[Section]] = NoOptions
 
     def __init__(self, config: Config, index: Index, split: str = "train"):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -41,7 +42,9 @@ def read_state(path: str | os.PathLike) -> State:
 
             content = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's advice on pickles is for those who write them
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise refusal(path, error) from error
     return unwrap_state(content, str(path))

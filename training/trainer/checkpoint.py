@@ -82,6 +82,33 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     return content
 
 
+def read_resumable(path: str | os.PathLike) -> dict[str, Any]:
+    """Return the content of a checkpoint that training can go on from.
+
+    Raises:
+        WeightsError: it cannot be read, or holds weights only.
+    """
+    state = read_checkpoint(path)
+    if not {"optimizer", "step"} <= state.keys():
+        raise WeightsError(
+            f"{path} holds weights only and cannot be resumed from; use last.pth, or --weights_path to test"
+        )
+    return state
+
+
+def check_resumable(path: str | os.PathLike, detector: Detector) -> None:
+    """Load a checkpoint's weights, to see before anything is written that this detector can go on from there.
+
+    Raises:
+        WeightsError: it cannot be read, holds weights only, or is of another network.
+    """
+    state = read_resumable(path)
+    try:
+        detector.load_weights(state["model"])
+    except WeightsError as error:
+        raise WeightsError(f"--resume {path}: {error}; resume with the settings that it was written with") from error
+
+
 def newest_checkpoint(wish: str | None, run: RunDir) -> Path | None:
     """Return the checkpoint that `--resume` means: None, the path given, or for `auto` the newest readable one of the run.
 

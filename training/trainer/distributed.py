@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from training.device import pick_device
 from training.errors import ConfigError
 
 T = TypeVar("T")
@@ -83,23 +84,6 @@ class Process:
         box: list[Any] = [value]
         dist.broadcast_object_list(box)
         return box[0]
-
-
-def pick_device(wanted: str | None, local_rank: int = 0) -> torch.device:
-    """Return the device that `--device` names; without it a GPU where there is one, else the CPU."""
-    if wanted not in (None, "cpu", "cuda") and not str(wanted).startswith("cuda:"):
-        raise ConfigError(f"--device {wanted}: write cpu, cuda or cuda:N")
-    if wanted == "cpu" or (wanted is None and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise ConfigError(f"--device {wanted}: no CUDA device answers here; use --device cpu")
-    if str(wanted).startswith("cuda:"):
-        local_rank = int(str(wanted)[5:])
-    if local_rank >= torch.cuda.device_count():
-        raise ConfigError(
-            f"process {local_rank} of this machine has no GPU of its own ({torch.cuda.device_count()} there); start fewer"
-        )
-    return torch.device("cuda", local_rank)
 
 
 def start(device: str | None = None, ddp: bool = False) -> Process:

@@ -15,7 +15,7 @@ from training.dataset.loader import Loader
 from training.detectors.base import Batch, Detector, Prediction
 from training.errors import WeightsError
 from training.optimizer.averaging import WeightAverage, recompute_statistics
-from training.trainer.checkpoint import changed_settings, describe, read_checkpoint, save_checkpoint, save_newest
+from training.trainer.checkpoint import changed_settings, describe, read_resumable, save_checkpoint, save_newest
 from training.trainer.distributed import Process
 from training.trainer.evaluator import predict
 from training.trainer.feature_cache import CachedLoader
@@ -51,13 +51,13 @@ class Trainer:
             self.train_loader = CachedLoader(train, detector, process)
             self.val_loader = CachedLoader(val, detector, process) if val is not None else None
         self.steps_per_epoch = len(train)
-        planned = config.nEpochs * self.steps_per_epoch
-        self.total_steps = min(planned, config.max_steps) if config.max_steps else planned
+        first, planned = config.start_epoch * self.steps_per_epoch, config.nEpochs * self.steps_per_epoch
+        self.total_steps = min(planned, first + config.max_steps) if config.max_steps else planned
         self.stepper = Stepper(detector, config, process, self.total_steps, self.steps_per_epoch)
         self.averages = self._averages()
         self.journal = Journal(run.path if process.main else None)
         self.gradients = GradientWatch(config.rec_iter)
-        self.step = 0
+        self.step = first
         self.best: dict[str, Any] | None = None
         self.since_best = 0
 
@@ -274,12 +274,7 @@ class Trainer:
         Raises:
             WeightsError: it cannot be read, or was written by another configuration's network.
         """
-        state = read_checkpoint(path)
-        missing = [key for key in ("optimizer", "step") if key not in state]
-        if missing:
-            raise WeightsError(
-                f"{path} holds weights only and cannot be resumed from; use last.pth, or --weights_path to test"
-            )
+        state = read_resumable(path)
         changed = changed_settings(state["config"], self.detector.config.model_dump(mode="json"))
         if changed:
             log.warning("%s was written with other settings: %s", path, "; ".join(changed))
