@@ -20,7 +20,7 @@ import logging
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,7 +32,15 @@ from training.loss.contrastive import paired_contrast, shuffle_within
 from training.networks.conditional_decoder import ConditionalDecoder
 from training.networks.conversion.ucf_keys import UNUSED_KEYS, ucf_keys
 from training.networks.weights import State
-from training.networks.xception_stages import adjust_channel, blocks, build_xception, exit_flow, stem_first, stem_second
+from training.networks.xception_stages import (
+    adjust_channel,
+    blocks,
+    build_xception,
+    exit_flow,
+    middle_size,
+    stem_first,
+    stem_second,
+)
 
 log = logging.getLogger("clipdeepfake")
 
@@ -72,6 +80,15 @@ class UcfConfig(Config):
     specific_classes: int | None = Field(
         None, ge=2, description="classes of the specific head; null: real and the manipulations of the training data"
     )
+
+    @model_validator(mode="after")
+    def _maps_have_statistics(self) -> "UcfConfig":
+        if middle_size(self.resolution) <= 2:
+            raise ValueError(
+                f"at resolution {self.resolution} the encoders' maps are one place each, whose deviation the decoder needs; "
+                "take 48 or more"
+            )
+        return self
 
     @field_validator("label_dict", mode="before")
     @classmethod

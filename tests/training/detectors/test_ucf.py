@@ -151,6 +151,11 @@ def test_the_specific_head_knows_the_training_datas_methods():
     assert cls.Config(model_name="ucf", label_dict={"FF-real": 0, "FF-DF": 1, "FF-NT": 4}).label_dict["FF-NT"] == 1
 
 
+def test_pictures_too_small_for_statistics_are_refused():
+    with pytest.raises(ValueError, match=r"at resolution 32 .* take 48 or more"):
+        build("ucf", resolution=32)
+
+
 def test_published_weights_bring_their_classes(caplog):
     with caplog.at_level(logging.WARNING):
         detector = filled(build("ucf", specific_classes=3))
