@@ -104,20 +104,21 @@ def test_an_empty_dataset_is_named(pack, tmp_path, sentence):
     assert "train" in said
 
 
-def kill_a_worker(run, step):
-    """Wait for a step of the run in this process, then kill one of its data-loading workers."""
-    until, path = time.monotonic() + 60, run / "metrics.jsonl"
+def kill_a_worker(run, step, others):
+    """Wait for a step of the run in this process, then kill one of its data-loading workers: a child not of `others`."""
+    until, path = time.monotonic() + 200, run / "metrics.jsonl"
     while time.monotonic() < until:
-        children = psutil.Process().children()
-        if children and path.exists() and path.read_text().count('"loss/overall"') >= step:
-            os.kill(children[0].pid, signal.SIGKILL)
+        workers = psutil.Process().children()
+        workers = [child for child in workers if child not in others and "tracker" not in "".join(child.cmdline())]
+        if workers and path.exists() and path.read_text().count('"loss/overall"') >= step:
+            workers[0].kill()
             return
         time.sleep(0.002)
 
 
 def test_a_killed_worker_is_a_sentence_and_the_run_continues_from_its_checkpoint(pack, sentence):
     settings, run = pack
-    killer = threading.Thread(target=kill_a_worker, args=(run, 6))
+    killer = threading.Thread(target=kill_a_worker, args=(run, 6, psutil.Process().children()))
     killer.start()
     endless = {"nEpochs": 1000, "save_every_steps": 2}  # it must still be at work when the killer strikes
     code = call(arguments(settings, run, **endless))

@@ -215,6 +215,7 @@ slerp: false
 gather: true
 SWA: false
 workers: 0
+optimizer: {type: sgd, sgd: {lr: 0.01, momentum: 0.9}}
 """
 
 
@@ -239,10 +240,11 @@ def agent(words, log, **variables):
 
 
 def same_network(run, alone):
+    # By SGD: Adam divides by a small gradient's size, and so makes of a sum's last bit a step as large as any.
     found = state(run / "checkpoints" / "last.pth")
     assert found["step"] == alone["step"] == STEPS
     for name, value in alone["model"].items():
-        torch.testing.assert_close(found["model"][name], value, atol=2e-3, rtol=0, msg=name)
+        torch.testing.assert_close(found["model"][name], value, atol=5e-4, rtol=0, msg=name)
 
 
 @pytest.mark.slow
