@@ -38,34 +38,39 @@ def subsample(count: int, most: int, rng: np.random.Generator) -> NDArray[np.int
 
 
 def identity_probe(
-    feat: NDArray, identity: NDArray, video: NDArray, rng: np.random.Generator
+    feat: NDArray, identity: NDArray, video: NDArray, rng: np.random.Generator, splits: int = 5
 ) -> dict[str, float] | None:
     """Return how well a linear classifier reads the identity off the features of videos that it has not seen.
 
-    Each identity with several videos gives half of them (rounded up) to training and the others to testing. Logistic regression
-    on standardised features; accuracy counts every identity alike.
+    Each identity with several videos gives half of them (rounded up) to training and the others to testing; which ones is drawn
+    anew for each of `splits`, since with few videos the draw moves the accuracy more than a change of the features does. Logistic
+    regression on standardised features; accuracy counts every identity alike.
 
     Returns:
-        `accuracy`, `chance` (1 / identities) and `identities`; None when fewer than two identities have two videos.
+        `accuracy` (mean over the splits), `deviation` (over the splits), `chance` (1 / identities) and `identities`; None when
+        fewer than two identities have two videos.
     """
-    train, test = np.zeros(len(feat), bool), np.zeros(len(feat), bool)
-    for person in np.unique(identity[identity >= 0]):
-        names = np.unique(video[identity == person])
-        if len(names) < 2:
-            continue
-        names = rng.permutation(names)
-        half = (len(names) + 1) // 2
-        own = identity == person
-        train |= own & np.isin(video, names[:half])
-        test |= own & np.isin(video, names[half:])
-    people = len(np.unique(identity[train])) if train.any() else 0
-    if people < 2:
+    videos = {person: np.unique(video[identity == person]) for person in np.unique(identity[identity >= 0])}
+    people = [person for person, names in videos.items() if len(names) > 1]
+    if len(people) < 2:
         return None
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import balanced_accuracy_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)).fit(feat[train], identity[train])
-    accuracy = balanced_accuracy_score(identity[test], probe.predict(feat[test]))
-    return {"accuracy": float(accuracy), "chance": 1 / people, "identities": people}
+    known, scores = np.isin(identity, people), []
+    for _ in range(splits):
+        train = np.zeros(len(feat), bool)
+        for person in people:
+            names = rng.permutation(videos[person])
+            train |= (identity == person) & np.isin(video, names[: (len(names) + 1) // 2])
+        test = known & ~train
+        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)).fit(feat[train], identity[train])
+        scores.append(balanced_accuracy_score(identity[test], probe.predict(feat[test])))
+    return {
+        "accuracy": float(np.mean(scores)),
+        "deviation": float(np.std(scores)),
+        "chance": 1 / len(people),
+        "identities": len(people),
+    }

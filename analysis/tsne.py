@@ -130,8 +130,8 @@ def write_run(source: Run, datasets: list[str], methods: list[str], points: int,
     ]
     text = (
         "Alignment: mean squared distance between samples of one class on the unit sphere; uniformity: log of the mean Gaussian "
-        "potential (both: lower is better). Identity probe: balanced accuracy of a linear classifier on videos it has not seen; "
-        "close to chance means that identity cannot be read off the features."
+        "potential (both: lower is better). Identity probe: balanced accuracy of a linear classifier on videos it has not seen, "
+        "mean ± deviation over five splits of the videos; close to chance means that identity cannot be read off the features."
     )
     columns = ["Test set", "Alignment", "Uniformity", "Identity probe", "Chance"]
     captions = [f"{len(rows)} samples of {', '.join(datasets)}"] * len(figures)
@@ -140,7 +140,9 @@ def write_run(source: Run, datasets: list[str], methods: list[str], points: int,
 
 
 def _probe_cells(probe: dict | None) -> list[str]:
-    return ["–", "–"] if probe is None else [f"{probe['accuracy']:.3f}", f"{probe['chance']:.3f}"]
+    if probe is None:
+        return ["–", "–"]
+    return [f"{probe['accuracy']:.3f} ± {probe['deviation']:.3f}", f"{probe['chance']:.3f}"]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -45,6 +45,18 @@ def test_probe_does_not_pass_by_knowing_the_video():
     assert identity_probe(feat, person, code.astype(str), np.random.default_rng(1))["accuracy"] < 0.45
 
 
+def test_probe_is_the_mean_over_splits_of_the_videos():
+    rng = np.random.default_rng(0)
+    person, video = np.arange(4).repeat(9), np.arange(12).repeat(3).astype(str)
+    feat = np.eye(4)[person] + rng.normal(size=(36, 4))
+    draws = np.random.default_rng(1)
+    each = [identity_probe(feat, person, video, draws, splits=1) for _ in range(5)]
+    together = identity_probe(feat, person, video, np.random.default_rng(1), splits=5)
+    assert together["accuracy"] == pytest.approx(np.mean([one["accuracy"] for one in each]))
+    assert together["deviation"] == pytest.approx(np.std([one["accuracy"] for one in each]))
+    assert together["deviation"] > 0
+
+
 def test_probe_needs_people_with_two_videos():
     rng = np.random.default_rng(0)
     assert identity_probe(rng.normal(size=(4, 2)), np.array([-1, -1, 0, 1]), np.array(list("abcd")), rng) is None
