@@ -7,8 +7,8 @@ On top of LayerNorm-tuned CLIP on the hypersphere (`clip_ln`; arXiv 2503.19683, 
 - Boundary Mining (`modules/boundary_mining.py`): high-pass residuals and edges make W in [0, 1], which weights the pooling of
   patch tokens and of frequency tokens. W learns from the pooling or, where `losses.boundary` has a weight, from forgery masks
   alone: classification would bend it to the face's own outline, which serves pooling but finds no seam.
-- Identity-invariant learning (`modules/identity.py`): a discriminator of identities on CLS behind a gradient reversal layer;
-  optionally one of training domains.
+- Identity-invariant learning (`modules/identity.py`): a discriminator of identities behind a gradient reversal layer, on the
+  features or on CLS alone; optionally one of training domains.
 
 CLS, W-pooled patches and W-pooled frequency are fused, L2-normalised and classified. Each part can be switched off alone;
 with all of them off this is `clip_ln`, with the same names and numbers.
@@ -18,13 +18,14 @@ Input 224 × 224 with ViT-L-14: about 308 M parameters of which about 5 M train.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from training.config.schema import NonNegative, Section
+from training.config.schema import Config, NonNegative, Section
 from training.dataset.info import DataInfo
 from training.detectors.base import Batch, Clock, DetectorCard, Losses, Prediction
 from training.detectors.clip_base import ClipSphereConfig, SphereDetector, SphereLosses
@@ -35,7 +36,7 @@ from training.loss.masked import known_cross_entropy
 from training.modules.boundary_mining import BoundaryConfig, BoundaryMining, weighted_pool
 from training.modules.degrade import degraded_view
 from training.modules.freq_adapter import FreqAdapter, FreqAdapterConfig
-from training.modules.identity import Discriminator, DomainConfig, IdentityConfig, reversal_strength
+from training.modules.identity import AdversaryConfig, Discriminator, DomainConfig, IdentityConfig, reversal_strength
 
 
 class CrossDomainLosses(SphereLosses):
@@ -161,6 +162,21 @@ class ClipCrossDomain(SphereDetector):
             counts["boundary_on"], counts["boundary_off"] = boundary_counts(band, known)
         return counts
 
+    def param_groups(self, config: Config) -> Iterable[dict[str, Any]]:
+        heads = [(self.identity, self.config.identity), (self.domain, self.config.domain)]
+        own = [
+            {"params": list(head.parameters()), "weight_decay": keys.weight_decay}
+            for head, keys in heads
+            if head is not None
+        ]
+        apart = {id(parameter) for group in own for parameter in group["params"]}
+        rest = [parameter for parameter in self.parameters() if parameter.requires_grad and id(parameter) not in apart]
+        return [{"params": rest}, *own]
+
+    @staticmethod
+    def _read(keys: AdversaryConfig, prediction: Prediction) -> Tensor:
+        return prediction["l2" if keys.reads == "features" else "token"]
+
     def _person(self, batch: Batch) -> Tensor:
         return batch[f"{self.config.identity.which}_id"]
 
@@ -176,11 +192,11 @@ class ClipCrossDomain(SphereDetector):
             losses["boundary"] = boundary_loss(prediction["boundary"], band, known, on, off)
             overall = overall + weights.boundary * losses["boundary"]
         if self.identity is not None:
-            logits = self.identity(prediction["token"])
+            logits = self.identity(self._read(self.config.identity, prediction))
             losses["identity"] = known_cross_entropy(logits, self._person(batch), counts.get("identity"))
             overall = overall + self.config.identity.weight * losses["identity"]
         if self.domain is not None:
-            logits = self.domain(prediction["token"])
+            logits = self.domain(self._read(self.config.domain, prediction))
             losses["domain"] = known_cross_entropy(logits, batch["domain"], counts.get("domain"))
             overall = overall + self.config.domain.weight * losses["domain"]
         return {"overall": overall, **losses}

@@ -12,6 +12,7 @@ from training.detectors import build_detector
 from training.detectors.base import Clock
 from training.detectors.registry import config_class
 from training.loss.boundary import boundary_target
+from training.optimizer.builder import build_optimizer
 from training.trainer.distributed import Process
 from training.trainer.step import Stepper
 
@@ -99,7 +100,12 @@ def test_inference_reads_the_image_only():
 
 def test_every_loss_equals_numpy():
     weights = {"alignment": 0.3, "uniformity": 0.2, "consistency": 0.4, "boundary": 0.6}
-    detector = build(losses=weights, with_mask=True, identity={"weight": 0.5}, domain={"enabled": True, "weight": 0.7})
+    detector = build(
+        losses=weights,
+        with_mask=True,
+        identity={"weight": 0.5},
+        domain={"enabled": True, "weight": 0.7, "reads": "cls"},
+    )
     detector.before_step(Clock(5, 10, 5))
     ready = detector.train().prepare(batch())
     prediction = detector(ready)
@@ -119,8 +125,9 @@ def test_every_loss_equals_numpy():
     band, known = (t.numpy() > 0 for t in boundary_target(ready["mask"], ready["label"], (4, 4)))
     people, domains = ready["target_id"].numpy(), ready["domain"].numpy()
 
-    def discriminate(part, target):
-        logits = part.net(torch.tensor(p["token"]).float()).detach().double().numpy()
+    def discriminate(part, target, read):
+        standard = (read - read.mean(0)) / np.sqrt(read.var(0) + 1e-5)
+        logits = part.net[1:](torch.tensor(standard).float()).detach().double().numpy()
         kept = target >= 0
         return -log_softmax(logits)[index[kept], target[kept]].mean()
 
@@ -138,8 +145,8 @@ def test_every_loss_equals_numpy():
                 if (b & k).any() and (~b & k).any()
             ]
         ),
-        "identity": discriminate(detector.identity, people),
-        "domain": discriminate(detector.domain, domains),
+        "identity": discriminate(detector.identity, people, sphere),
+        "domain": discriminate(detector.domain, domains, p["token"]),
     }
     assert set(losses) == {*wanted, "overall"}
     for name, value in wanted.items():
@@ -162,8 +169,9 @@ def test_pooling_and_fusion_are_what_they_say():
 
 
 @pytest.mark.parametrize("which", ["target", "source"])
-def test_the_identity_loss_unteaches_the_tower_by_lambda(which):
-    detector = build(**{**OFF, "identity": {"enabled": True, "which": which, "weight": 1.0}}).train()
+@pytest.mark.parametrize("reads", ["features", "cls"])
+def test_the_identity_loss_unteaches_the_tower_by_lambda(which, reads):
+    detector = build(identity={"which": which, "reads": reads}).train()
     ready = detector.prepare(batch())
     gradients = {}
     for step in (0, 5):
@@ -171,14 +179,28 @@ def test_the_identity_loss_unteaches_the_tower_by_lambda(which):
         detector.zero_grad()
         detector.get_losses(ready, detector(ready))["identity"].backward()
         gradients[step] = detector.tower.visual.conv1.weight.grad.clone()
-        assert detector.identity.net[0].weight.grad.abs().sum() > 0
-    token = detector(ready)["token"]
-    logits = detector.identity.net(token)
+        assert detector.identity.net[1].weight.grad.abs().sum() > 0
+        assert (detector.fusion.weight.grad is not None) == (reads == "features")
+    answer = detector(ready)
+    logits = detector.identity.net(answer["l2"] if reads == "features" else answer["token"])
     detector.zero_grad()
     F.cross_entropy(logits, ready[f"{which}_id"], ignore_index=-1).backward()
     strength = 2 / (1 + np.exp(-5)) - 1
     assert torch.equal(gradients[0], torch.zeros_like(gradients[0]))
     torch.testing.assert_close(gradients[5], -strength * detector.tower.visual.conv1.weight.grad)
+
+
+def test_the_discriminators_have_a_weight_decay_of_their_own():
+    optimizer = {"type": "adam", "decay_norm_and_bias": True}
+    adversaries = {"identity": {"weight_decay": 30.0}, "domain": {"enabled": True, "weight_decay": 7.0}}
+    detector = build(optimizer=optimizer, **adversaries)
+    optimizer = build_optimizer(detector, detector.config)
+    names = {id(parameter): name for name, parameter in detector.named_parameters()}
+    decay = {names[id(p)]: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert decay.keys() == {name for name, p in detector.named_parameters() if p.requires_grad}
+    usual = detector.config.optimizer.adam.weight_decay
+    for name, value in decay.items():
+        assert value == {"identity": 30.0, "domain": 7.0}.get(name.partition(".")[0], usual), name
 
 
 def test_w_learns_from_masks_alone_where_they_teach_it():
