@@ -163,15 +163,15 @@ class ClipCrossDomain(SphereDetector):
         return counts
 
     def param_groups(self, config: Config) -> Iterable[dict[str, Any]]:
-        heads = [(self.identity, self.config.identity), (self.domain, self.config.domain)]
-        own = [
-            {"params": list(head.parameters()), "weight_decay": keys.weight_decay}
-            for head, keys in heads
-            if head is not None
-        ]
-        apart = {id(parameter) for group in own for parameter in group["params"]}
+        own = []
+        if self.identity is not None:
+            own.append((self.identity, self.config.identity.weight_decay))
+        if self.domain is not None:
+            own.append((self.domain, self.config.domain.weight_decay))
+        groups = [{"params": list(head.parameters()), "weight_decay": decay} for head, decay in own]
+        apart = {id(parameter) for head, _ in own for parameter in head.parameters()}
         rest = [parameter for parameter in self.parameters() if parameter.requires_grad and id(parameter) not in apart]
-        return [{"params": rest}, *own]
+        return [{"params": rest}, *groups]
 
     @staticmethod
     def _read(keys: AdversaryConfig, prediction: Prediction) -> Tensor:
