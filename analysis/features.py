@@ -66,7 +66,7 @@ def identity_probe(
             names = rng.permutation(videos[person])
             train |= (identity == person) & np.isin(video, names[: (len(names) + 1) // 2])
         test = known & ~train
-        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)).fit(feat[train], identity[train])
+        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(feat[train], identity[train])
         scores.append(balanced_accuracy_score(identity[test], probe.predict(feat[test])))
     return {
         "accuracy": float(np.mean(scores)),
