@@ -45,6 +45,17 @@ def test_probe_does_not_pass_by_knowing_the_video():
     assert identity_probe(feat, person, code.astype(str), np.random.default_rng(1))["accuracy"] < 0.45
 
 
+def test_a_faint_identity_is_found_by_the_standardised_probe():
+    rng = np.random.default_rng(0)
+    person, video = np.arange(4).repeat(30), np.arange(24).repeat(5).astype(str)
+    faint = 0.002 * (np.eye(4)[person] + 0.05 * rng.normal(size=(120, 4)))
+    feat = np.concatenate([rng.normal(size=(120, 2)) + 5, faint], axis=1)
+    seen = identity_probe(feat, person, video, np.random.default_rng(1))
+    found = identity_probe(feat, person, video, np.random.default_rng(1), standardise=True)
+    assert seen["accuracy"] < 0.5
+    assert found["accuracy"] > 0.9
+
+
 def test_probe_is_the_mean_over_splits_of_the_videos():
     rng = np.random.default_rng(0)
     person, video = np.arange(4).repeat(9), np.arange(12).repeat(3).astype(str)
