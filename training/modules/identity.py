@@ -3,7 +3,7 @@
 Detectors that know who is shown fail on strangers ("implicit identity leakage", Dong et al., CVPR 2023). The discriminator
 learns to read the identity, and the reversed gradient makes the features forget it (Ganin & Lempitsky, ICML 2015).
 
-Three things decide whether anything is forgotten (README, "Identity"):
+Three things decide whether anything is forgotten (figures: README, "Ablation"):
 - What it reads. Features are made of CLS, patches and frequency; if CLS alone forgets, the others still tell.
 - That it can read. CLIP's vectors lie in a narrow cone: nearly all of their length is common to everybody, so the
   discriminator standardises its input.
