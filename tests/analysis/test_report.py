@@ -149,7 +149,7 @@ def test_program_ends_with_one_sentence(tmp_path):
     script = Path(__file__).parents[2] / "analysis" / "report.py"
     done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: no such file")
+    assert done.stderr.startswith(f"error: {tmp_path} holds no results")
     assert len(done.stderr.splitlines()) == 1
 
 

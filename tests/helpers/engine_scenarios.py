@@ -49,7 +49,7 @@ def without_batch_norm(module: nn.Module) -> nn.Module:
     """Take BatchNorm out, in place: it would normalise by each share or micro-batch alone."""
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.BatchNorm2d):
+            if isinstance(child, nn.modules.batchnorm._BatchNorm):
                 setattr(parent, name, nn.Identity())
     return module
 

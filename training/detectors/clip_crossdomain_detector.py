@@ -36,7 +36,14 @@ from training.loss.masked import known_cross_entropy
 from training.modules.boundary_mining import BoundaryConfig, BoundaryMining, weighted_pool
 from training.modules.degrade import degraded_view
 from training.modules.freq_adapter import FreqAdapter, FreqAdapterConfig
-from training.modules.identity import AdversaryConfig, Discriminator, DomainConfig, IdentityConfig, reversal_strength
+from training.modules.identity import (
+    FORGOTTEN,
+    AdversaryConfig,
+    Discriminator,
+    DomainConfig,
+    IdentityConfig,
+    reversal_strength,
+)
 
 
 class CrossDomainLosses(SphereLosses):
@@ -163,11 +170,12 @@ class ClipCrossDomain(SphereDetector):
         return counts
 
     def param_groups(self, config: Config) -> Iterable[dict[str, Any]]:
+        most = FORGOTTEN / getattr(config.optimizer, config.optimizer.type).lr
         own = []
         if self.identity is not None:
-            own.append((self.identity, self.config.identity.weight_decay))
+            own.append((self.identity, min(self.config.identity.weight_decay, most)))
         if self.domain is not None:
-            own.append((self.domain, self.config.domain.weight_decay))
+            own.append((self.domain, min(self.config.domain.weight_decay, most)))
         groups = [{"params": list(head.parameters()), "weight_decay": decay} for head, decay in own]
         apart = {id(parameter) for head, _ in own for parameter in head.parameters()}
         rest = [parameter for parameter in self.parameters() if parameter.requires_grad and id(parameter) not in apart]

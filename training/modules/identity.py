@@ -24,6 +24,9 @@ from torch.nn import functional
 
 from training.config.schema import NonNegative, Positive, Section
 
+#: share of its weights that a discriminator forgets in a step at most: with a high learning rate, decay would blow them up
+FORGOTTEN = 0.1
+
 
 class AdversaryConfig(Section):
     """Keys of a discriminator behind a gradient reversal."""
@@ -32,7 +35,9 @@ class AdversaryConfig(Section):
     hidden: int = Field(256, ge=1)
     weight: NonNegative = 1.0
     reads: Literal["features", "cls"] = Field("features", description="what is to forget: unit features, or CLS alone")
-    weight_decay: NonNegative = Field(50.0, description="of the discriminator's matrices; keeps it from being sure")
+    weight_decay: NonNegative = Field(
+        50.0, description="of the discriminator's own weights, at most 0.1 / lr; keeps it from being sure"
+    )
 
 
 class IdentityConfig(AdversaryConfig):
