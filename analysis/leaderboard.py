@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.leaderboard_formats import caption, cell_text, row_name, to_html, to_latex, to_markdown
-from analysis.leaderboard_table import SOURCE, Table, build_table, published_entries, seeds_entry, within_of
+from analysis.leaderboard_table import SOURCE, Entry, Table, build_table, published_entries, seeds_entry, within_of
 from analysis.results import Run, unique_names
 from analysis.sections import Section, publish, refresh_reports
 from analysis.sheet import Sheet, write_csv, write_sheet
@@ -142,11 +142,16 @@ def write_leaderboard(
         table = build_table(entries, level, domain)
         written += write_table(table, folder, f"{stem}_{level}")
         columns = table.datasets + table.summary
-        rows = [[row_name(entry), *(cell_text(table, entry, column) for column in columns)] for entry in table.entries]
+        rows = [[row_name(entry), *(_shown(table, entry, column) for column in columns)] for entry in table.entries]
         section = Section(f"Leaderboard, {level} level", caption(table), columns=["Detector", *columns], rows=rows)
         publish([run.path for run in runs], f"{stem}_{level}", section)
         print("\n" + to_markdown(table))
     return written
+
+
+def _shown(table: Table, entry: Entry, column: str) -> str:
+    text = cell_text(table, entry, column)
+    return f"**{text}**" if table.is_best(entry, column) else text
 
 
 def _comparison_line(row: dict) -> list[str]:

@@ -21,7 +21,7 @@ class Section:
     Attributes:
         title: heading. text: what was done and how to read it, in a few sentences.
         figures: PNG files beside section.json. captions: one sentence each.
-        columns, rows: a table of texts; empty when there is none.
+        columns, rows: a table of texts, `**bold**` ones too; empty when there is none.
     """
 
     title: str

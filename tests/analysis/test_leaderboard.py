@@ -114,6 +114,9 @@ def test_command_writes_every_format(run_dir, make_run_dir, tmp_path, capsys):
     report = (other / "report.html").read_text()
     assert "Leaderboard, frame level" in report
     assert "Comparison of runs" in report
+    best = max(rows.values(), key=lambda row: float(row["CDFv2"] or 0))["CDFv2"]
+    assert f"<b>{float(best):.4f}" in report
+    assert "**" not in report.partition("Leaderboard, frame level")[2]
 
 
 def test_several_seeds_are_one_row_with_mean_and_deviation(make_run_dir, tmp_path):
