@@ -112,9 +112,11 @@ def _deaths_found_by_asking() -> Iterator[None]:
     """
     watches = hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGCHLD) if watches else None
-    yield
-    if watches:
-        signal.signal(signal.SIGCHLD, before if before is not None else signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if watches:
+            signal.signal(signal.SIGCHLD, before if before is not None else signal.SIG_DFL)
 
 
 def _is_a_death(error: Exception) -> bool:
@@ -222,23 +224,30 @@ class Loader:
         """
         if self._loader is None:
             self._loader = self._torch_loader()
-        with _deaths_found_by_asking():
+        with self._deaths_named(), _deaths_found_by_asking():
             iterator = iter(self._loader)
         while True:
-            try:
-                batch, failures = next(iterator)
-            except StopIteration:
+            with self._deaths_named():
+                answer = next(iterator, None)
+            if answer is None:
                 return
-            except (RuntimeError, OSError, EOFError) as error:
-                self._loader = None
-                if _is_a_death(error):
-                    raise DataError(
-                        f"a data-loading worker of the {self.split} split died (killed, or out of memory, or of shared memory "
-                        "in a container); lower `workers` or the batch size"
-                    ) from error
-                raise
+            batch, failures = answer
             self._account(failures)
             yield batch
+
+    @contextmanager
+    def _deaths_named(self) -> Iterator[None]:
+        """Turn PyTorch's ways of meeting a dead worker into one sentence, in the middle of an epoch and between two."""
+        try:
+            yield
+        except (RuntimeError, OSError, EOFError) as error:
+            self._loader = None
+            if _is_a_death(error):
+                raise DataError(
+                    f"a data-loading worker of the {self.split} split died (killed, or out of memory, or of shared memory "
+                    "in a container); lower `workers` or the batch size"
+                ) from error
+            raise
 
     def _account(self, failures: list[_Failure]) -> None:
         if failures and self.config.data.on_error == "raise":

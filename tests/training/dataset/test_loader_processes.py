@@ -139,6 +139,17 @@ def test_a_killed_worker_is_one_clear_error(paths):
     assert len(epoch(loader)) == 28  # and the loader starts new ones
 
 
+def test_workers_killed_between_two_epochs_are_the_same_clear_error(paths):
+    loader = build_loader(make(paths), "train")
+    before = children()
+    want = epoch(loader)
+    for pid in children() - before:
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(DataError, match="worker of the train split died"):
+        epoch(loader, 1)
+    assert same(want, epoch(loader))
+
+
 class Faulty(Recipe):
     """A recipe with a bug, not with bad data."""
 
