@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,13 +42,9 @@ class Trained:
         What a tool keeps under it is not taken for the work of another checkpoint.
         """
         from analysis.jobs import BOOKKEEPING
+        from training.trainer.checkpoint import fingerprint
 
-        kept = {key: value for key, value in self.config.model_dump(mode="json").items() if key not in BOOKKEEPING}
-        digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
-        with open(self.weights, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
+        return fingerprint(self.config, self.weights, BOOKKEEPING)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:

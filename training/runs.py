@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from training.config.schema import Config
@@ -11,14 +12,20 @@ from training.dataset.loader import Loader, has_split
 from training.detectors import build_detector
 from training.detectors.base import Detector
 from training.errors import ConfigError, DataError
-from training.io import write_json
+from training.io import read_json, write_json
 from training.trainer import results
+from training.trainer.checkpoint import fingerprint, read_checkpoint
 from training.trainer.distributed import Process
 from training.trainer.environment import describe_environment
 from training.trainer.evaluator import predict
 from training.trainer.rundir import RunDir
 
 log = logging.getLogger("clipdeepfake")
+# Keys that say what is tested now and what is kept of it, not what a test set's figures are.
+_OF_THIS_TEST = frozenset(
+    ("test_dataset", "test_batchSize", "save_feat", "save_ckpt", "save_every_steps", "keep_checkpoints")
+    + ("log_dir", "task_target", "workers", "rec_iter")
+)
 
 
 def overrides_from(args: Any) -> list[str]:
@@ -137,16 +144,32 @@ def evaluate_all(
 
 
 def conclude(
-    run: RunDir, config: Config, metrics: dict[str, dict[str, Any]], weights: str, selection: dict[str, Any]
+    run: RunDir, config: Config, metrics: dict[str, dict[str, Any]], weights: Path | None, selection: dict[str, Any]
 ) -> None:
-    """Write results.json and report.html, and show the tables."""
+    """Write results.json and report.html, and show the tables.
+
+    Datasets that the same weights were tested on before, with the same settings, stay beside the new ones.
+
+    Args:
+        weights: the file that was tested; None where none was kept.
+        selection: what the weights were chosen by.
+    """
+    digest = fingerprint(config, weights, _OF_THIS_TEST) if weights else None
+    kept = {name: found for name, found in _results_of(run, digest).items() if name not in metrics}
+    if kept:
+        log.info("kept beside what is new, of the same weights and settings: %s", ", ".join(kept))
+    name = "of the last step (not kept)"
+    if weights:
+        inside = weights.resolve().is_relative_to(run.path.resolve())
+        name = str(weights.resolve().relative_to(run.path.resolve()) if inside else weights)
     summary = {
         "detector": config.model_name,
-        "weights": weights,
+        "weights": name,
+        "fingerprint": digest,
         "train_dataset": config.train_dataset,
         "data_note": config.data_note,
         "selection": selection,
-        "datasets": metrics,
+        "datasets": {**kept, **metrics},
         "environment": describe_environment(),
     }
     write_json(run.results / "results.json", summary)
@@ -158,3 +181,33 @@ def conclude(
     for level in ("frame", "video"):
         log.info("\n%s", results.table(metrics, level))
     log.info("\nresults: %s\nreport:  %s", run.results / "results.json", report)
+
+
+def selection(config: Config, best: dict[str, Any] | None, note: str) -> dict[str, Any]:
+    """Say what the weights under test were chosen by: `best` of the trainer, None where it was no validation score."""
+    if best is None:
+        return {"split": "last", "note": note}
+    return {"split": "val", "metric": config.metric_scoring, "level": config.metric_level, **best, "note": note}
+
+
+def selection_of(weights: Path, config: Config) -> dict[str, Any]:
+    """Say the same of a run's own checkpoint, which tells it."""
+    best = read_checkpoint(weights).get("best") if weights.name == "best.pth" else None
+    names = ", ".join(config.val_dataset or config.train_dataset)
+    told = f"best {config.metric_level} {config.metric_scoring} on the validation split of {names}"
+    return selection(config, best, told if best else "the last checkpoint of the run")
+
+
+def _results_of(run: RunDir, digest: str | None) -> dict[str, dict[str, Any]]:
+    """Return the metrics by dataset that a run directory holds of the weights and settings with this digest."""
+    path = run.results / "results.json"
+    if digest is None or not path.exists():
+        return {}
+    before = read_json(path)
+    there = before["datasets"] if isinstance(before, dict) and isinstance(before.get("datasets"), dict) else {}
+    if before.get("fingerprint") == digest:
+        return there
+    log.warning(
+        "%s held results of other weights or settings (%s); they are replaced", path, ", ".join(there) or "no dataset"
+    )
+    return {}

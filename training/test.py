@@ -77,7 +77,9 @@ def main() -> None:
             open_log(None, quiet=True)
         metrics = runs.evaluate_all(detector, loaders, config, process, folder)
         if process.main:
-            runs.conclude(folder, config, metrics, str(weights), {"split": None, "note": "weights were given"})
+            given = {"split": None, "note": "weights were given"}
+            chosen = given if args.weights_path else runs.selection_of(Path(weights), config)
+            runs.conclude(folder, config, metrics, Path(weights), chosen)
             folder.release()
     finally:
         distributed.stop()

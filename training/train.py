@@ -115,15 +115,11 @@ def _train_there(detector, config, process, folder, training, tests, resume_from
     if process.main:
         trainer.conclude(metrics)
         chosen = folder.last if trainer.best is None else folder.best
-        weights = str(chosen.relative_to(folder.path)) if config.save_ckpt else "of the last step (not kept)"
-        runs.conclude(folder, config, metrics, weights, _selection(config, trainer.best, note))
-
-
-def _selection(config, best, note) -> dict:
-    """Say what the weights under test were chosen by."""
-    if best is None:
-        return {"split": "last", "note": note}
-    return {"split": "val", "metric": config.metric_scoring, "level": config.metric_level, **best, "note": note}
+        if config.save_ckpt:
+            runs.conclude(folder, config, metrics, chosen, runs.selection(config, trainer.best, note))
+        else:
+            unkept = runs.selection(config, None, "no checkpoint was kept; the weights of the last step were tested")
+            runs.conclude(folder, config, metrics, None, unkept)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -49,6 +50,23 @@ def test_testing_a_run_again_gives_the_same_figures(run, tmp_path):
     for name in ("predictions.csv", "metrics.json"):
         again = tmp_path / "again/results/FaceForensics++" / name
         assert again.read_bytes() == (run / "results/FaceForensics++" / name).read_bytes()
+
+
+def test_another_test_set_joins_those_that_the_same_weights_were_tested_on(run, settings, tmp_path):
+    write_pack(settings.parent, name="Celeb-DF-v2")
+    here = tmp_path / "here"
+    shutil.copytree(run, here)
+    before = json.loads((here / "results/results.json").read_text())
+    words = ["--detector_path", str(here), "--test_dataset", "Celeb-DF-v2", "--device", "cpu", "--set", "workers=0"]
+    assert call(words, testing.main) == 0
+    after = json.loads((here / "results/results.json").read_text())
+    assert list(after["datasets"]) == ["FaceForensics++", "Celeb-DF-v2"]
+    assert after["datasets"]["FaceForensics++"] == before["datasets"]["FaceForensics++"]
+    assert (after["weights"], after["selection"]) == (before["weights"], before["selection"])
+    # Figures of another normalisation do not belong into the same table.
+    assert call([*words, "--set", "mean=[0.4, 0.4, 0.4]"], testing.main) == 0
+    assert list(json.loads((here / "results/results.json").read_text())["datasets"]) == ["Celeb-DF-v2"]
+    assert "held results of other weights or settings (FaceForensics++, Celeb-DF-v2)" in (here / "test.log").read_text()
 
 
 def test_weights_by_their_file_give_the_same_predictions(run, settings, tmp_path):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import re
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from training.config.schema import Config
 from training.dataset.info import DataInfo
 from training.detectors.base import Detector
 from training.errors import ProjectError, WeightsError
@@ -177,6 +181,20 @@ def changed_settings(old: dict[str, Any], new: dict[str, Any], prefix: str = "")
         elif before != after and prefix + key not in _BOOK_KEEPING:
             changes.append(f"{prefix}{key}: {before} → {after}")
     return changes
+
+
+def fingerprint(config: Config, weights: Path, without: Container[str] = ()) -> str:
+    """Return a digest of what a score depends on besides the image: a weight file's bytes and a configuration.
+
+    Args:
+        without: keys of the configuration that are left out.
+    """
+    kept = {key: value for key, value in config.model_dump(mode="json").items() if key not in without}
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
+    with open(weights, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def data_info_of(path: str | os.PathLike) -> DataInfo | None:
