@@ -22,10 +22,8 @@ from training.trainer.rundir import RunDir
 
 log = logging.getLogger("clipdeepfake")
 # Keys that say what is tested now and what is kept of it, not what a test set's figures are.
-_OF_THIS_TEST = frozenset(
-    ("test_dataset", "test_batchSize", "save_feat", "save_ckpt", "save_every_steps", "keep_checkpoints")
-    + ("log_dir", "task_target", "workers", "rec_iter")
-)
+_OF_THIS_TEST = {"test_dataset", "test_batchSize", "save_feat", "save_ckpt", "save_every_steps", "keep_checkpoints"}
+_OF_THIS_TEST |= {"log_dir", "task_target", "workers", "rec_iter"}
 
 
 def overrides_from(args: Any) -> list[str]:
