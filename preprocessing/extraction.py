@@ -4,7 +4,7 @@ A video's folders appear by renaming when all of their files are written, `frame
 hidden half-written folders, which the next run removes.
 """
 
-import errno
+import io
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,9 +19,7 @@ from numpy.typing import NDArray
 
 from preprocessing.layouts._base import IMAGE_SUFFIXES
 from training.errors import DataError, ProjectError
-
-_NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""What no other video would fare better with."""
+from training.io import NO_PLACE
 
 _MASK_FLOOR = 16
 """Mask videos are lossily coded: what is darker is noise of the codec. Their shapes may be gray or coloured."""
@@ -82,7 +80,7 @@ def process_video(job: Job) -> Outcome:
     except ProjectError:
         raise  # the disk is full, a model is missing: no other video would fare better
     except Exception as error:  # a decoder's surprise must not stop a run of a hundred thousand videos
-        if isinstance(error, OSError) and error.errno in _NO_PLACE:
+        if isinstance(error, OSError) and error.errno in NO_PLACE:
             raise ProjectError(
                 f"cannot write below {job.folder}: {error.strerror}; free some space or choose another --output"
             ) from error
@@ -202,14 +200,17 @@ class _Products:
 
         folder = self._hidden[kind]
         folder.mkdir(parents=True, exist_ok=True)
+        # Bytes first: what NumPy writes itself fails on a full disk without saying that it is full.
         if kind == "landmarks":
-            np.save(folder / f"{number:03d}.npy", value)
+            landmarks = io.BytesIO()
+            np.save(landmarks, value)
+            (folder / f"{number:03d}.npy").write_bytes(landmarks.getvalue())
             return
         pixels = cv2.cvtColor(value, cv2.COLOR_RGB2BGR) if value.ndim == 3 else value
         coded, data = cv2.imencode(".png", pixels)
         if not coded:
             raise DataError(f"cannot encode frame {number} as PNG")
-        data.tofile(folder / f"{number:03d}.png")
+        (folder / f"{number:03d}.png").write_bytes(data.tobytes())
 
     def publish(self) -> None:
         """Rename the folders into place, frames last: where they are, everything is."""

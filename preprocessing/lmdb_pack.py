@@ -19,7 +19,7 @@ from preprocessing.layouts import Group, find_layout
 from preprocessing.layouts._base import PRODUCTS
 from preprocessing.options import dataset_folder
 from preprocessing.run_preprocess import chosen_groups, say
-from training.errors import ConfigError, DataError
+from training.errors import ConfigError, DataError, ProjectError
 from training.io import make_folder, read_json, write_json
 
 CODECS = ("png", "webp", "jpeg", "raw")
@@ -79,7 +79,7 @@ class _Pack:
     def __init__(self, place: Path, marks: dict[str, Any]):
         import lmdb
 
-        self._full = lmdb.MapFullError
+        self.place, self._full, self._error = place, lmdb.MapFullError, lmdb.Error
         begun = place / _MARKS
         if begun.exists() and read_json(begun) != marks:
             raise ConfigError(
@@ -102,7 +102,7 @@ class _Pack:
             return [not cursor.set_key(key) for key in keys]
 
     def put(self, items: list[tuple[bytes, bytes]]) -> None:
-        """Write a batch whole; a full map is doubled and the batch written again."""
+        """Write a batch whole; a full map is doubled and the batch written again. ProjectError: it cannot be written."""
         while True:
             try:
                 with self.environment.begin(write=True) as transaction:
@@ -111,6 +111,11 @@ class _Pack:
                 return
             except self._full:
                 self.environment.set_mapsize(2 * self.environment.info()["map_size"])
+            except self._error as error:
+                raise ProjectError(
+                    f"cannot write the database {self.place} ({error}), most often for want of space; free some or choose "
+                    "another --output_lmdb_dir, and run to_lmdb.py again: what is packed stays"
+                ) from error
 
     def get(self, key: bytes) -> bytes | None:
         """Return a value."""

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from preprocessing.extraction import Outcome, Settings
+from training.errors import ProjectError
 
 FINISHED = ("done", "partial", "no_face")
 
@@ -34,18 +35,23 @@ class Manifest:
         return entry is not None and entry["state"] in FINISHED and entry.get("settings") == self._settings
 
     def add(self, outcome: Outcome) -> None:
-        """Append one outcome; it has reached the operating system when this returns."""
+        """Append one outcome; it has reached the operating system when this returns. ProjectError: it cannot be written."""
         values = asdict(outcome)
         entry = {"video": values.pop("key"), **values, "settings": self._settings}
         self.entries[entry["video"]] = entry
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "ab+") as file:
-            line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
-            if file.tell():
-                file.seek(-1, 2)
-                if file.read(1) != b"\n":
-                    line = b"\n" + line  # the run before was killed in the middle of a line
-            file.write(line)
+        line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "ab+") as file:
+                if file.tell():
+                    file.seek(-1, 2)
+                    if file.read(1) != b"\n":
+                        line = b"\n" + line  # the run before was killed in the middle of a line
+                file.write(line)
+        except OSError as error:
+            raise ProjectError(
+                f"cannot write {self.path}: {error.strerror}; free some space or choose another --output"
+            ) from error
 
 
 def read_manifest(path: Path) -> list[dict]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from training.errors import ProjectError
+from training.io import NO_PLACE
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -30,4 +31,12 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         # The reader (`head`, say) has gone; what remains to be flushed has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in NO_PLACE or "--debug" in sys.argv:
+            raise
+        place = error.filename or "what was to be written"
+        print(
+            f"error: cannot write {place}: {error.strerror}; free some space or choose another place", file=sys.stderr
+        )
+        sys.exit(2)
     sys.exit(code or 0)

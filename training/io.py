@@ -1,5 +1,6 @@
 """Files that are either whole or not there: atomic writes and JSON reading with errors that name the file."""
 
+import errno
 import json
 import os
 import tempfile
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import DataError, ProjectError
+
+# What is not the fault of the one file that was being written, and would meet the next one too.
+NO_PLACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from preprocessing.pool import run_here, run_on_ray
 from preprocessing.preprocess import main
 from preprocessing.run_preprocess import parse_shard, preprocess
 from preprocessing.run_rearrange import rearrange
-from training.errors import ConfigError, DataError
+from training.errors import ConfigError, DataError, ProjectError
 
 ROOT = Path(__file__).parents[2]
 
@@ -186,6 +186,35 @@ def test_one_bad_video_never_stops_the_rest(tmp_path, capsys):
     errors = {Path(name).stem: entry["error"] for name, entry in entries(tmp_path / "Drawn").items()}
     assert "0 bytes" in errors["empty"]
     assert "video track" in errors["sound"]
+
+
+def small_disk(limit: int, *words: object) -> subprocess.CompletedProcess:
+    """Run a command where the kernel lets no file grow beyond `limit` bytes, as a quota or a full disk would."""
+    command = ["prlimit", f"--fsize={limit}", sys.executable, *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_full_disk_stops_the_run_with_a_sentence_and_the_next_one_goes_on(originals, tmp_path, workers):
+    words = ["--dataset_name", "Drawn", "--layout", "FaceForensics++", "--dataset_root_path", originals.parent]
+    words += ["--comp", "c23", "--num_frames", 4, "--output", tmp_path, "--workers", workers]
+    done = small_disk(10_000, "preprocessing/preprocess.py", *words)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "error: cannot write" in done.stderr.splitlines()[-1]
+    assert "free some space" in done.stderr
+    assert not list(tmp_path.rglob("*.part"))
+    assert not entries(tmp_path / "Drawn")  # nothing is blamed on a video
+    assert run(originals, tmp_path) == 0
+    assert {entry["state"] for entry in entries(tmp_path / "Drawn").values()} == {"done"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's disk that is always full")
+def test_a_manifest_that_cannot_be_written_is_a_sentence(originals, tmp_path):
+    (tmp_path / "Drawn").mkdir()
+    (tmp_path / "Drawn/manifest.jsonl").symlink_to("/dev/full")
+    with pytest.raises(ProjectError, match=r"manifest.jsonl: No space left on device; free some space"):
+        run(originals, tmp_path)
 
 
 def test_shards_are_a_partition(originals, tmp_path):

@@ -238,6 +238,16 @@ def test_a_program_of_its_own_ends_with_one_sentence_or_with_debug_a_traceback(s
             assert done.stderr == "error: --set nEpoch=3: unknown key `nEpoch`; did you mean `nEpochs`?\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's disk that is always full")
+def test_a_full_disk_is_a_sentence_wherever_it_is_met(capsys):
+    with pytest.raises(OSError, match="No space left"):  # what a library would raise
+        Path("/dev/full").write_text("x")
+    assert call([], lambda: Path("/dev/full").write_text("x")) == 2
+    assert "No space left on device; free some space" in capsys.readouterr().err
+    with pytest.raises(IsADirectoryError):  # a fault of ours is not taken for a full disk
+        call([], lambda: ROOT.write_text("x"))
+
+
 def test_help_costs_nothing():
     """`--help` of every program answers without the heavy libraries."""
     programs = ["training.train", "training.test", "training.predict", "preprocessing.preprocess"]
