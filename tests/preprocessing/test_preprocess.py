@@ -15,7 +15,7 @@ import pytest
 from helpers.crash import crash_on_bad
 from helpers.drawn import draw_face, scene, write_video
 
-from preprocessing.extraction import Job, Settings
+from preprocessing.extraction import Job, Outcome, Settings
 from preprocessing.layouts._base import Group, Layout, unique_names
 from preprocessing.manifest import Manifest, read_manifest
 from preprocessing.pool import run_here, run_on_ray
@@ -210,11 +210,11 @@ def test_a_full_disk_stops_the_run_with_a_sentence_and_the_next_one_goes_on(orig
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's disk that is always full")
-def test_a_manifest_that_cannot_be_written_is_a_sentence(originals, tmp_path):
-    (tmp_path / "Drawn").mkdir()
-    (tmp_path / "Drawn/manifest.jsonl").symlink_to("/dev/full")
+def test_a_manifest_that_cannot_be_written_is_a_sentence(tmp_path):
+    manifest = Manifest(tmp_path, Settings())
+    manifest.path.symlink_to("/dev/full")
     with pytest.raises(ProjectError, match=r"manifest.jsonl: No space left on device; free some space"):
-        run(originals, tmp_path)
+        manifest.add(Outcome("a.mp4", "done"))
 
 
 def test_shards_are_a_partition(originals, tmp_path):
