@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
         "--log_dir", metavar="DIR", help="where results go (default: the run directory, or logs/<detector>/<time>)"
     )
     p.add_argument("--ddp", action="store_true", help="insist on being one of several processes")
+    p.add_argument("--local_rank", "--local-rank", type=int, default=None, help=argparse.SUPPRESS)
     p.add_argument("--seed", type=int, metavar="N", help="manualSeed (bootstrap intervals)")
     p.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
     p.add_argument("--set", action="append", metavar="KEY=VALUE", help="any key of the configuration (repeatable)")

@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--ddp", action="store_true", help="insist on being one of several processes (torchrun tells them apart)"
     )
-    p.add_argument("--local_rank", type=int, default=None, help=argparse.SUPPRESS)
+    p.add_argument("--local_rank", "--local-rank", type=int, default=None, help=argparse.SUPPRESS)
     p.add_argument("--task_target", metavar="WORD", help="a word added to the run directory's name")
     p.add_argument(
         "--resume", metavar="auto|PATH", help="continue from a checkpoint; auto: the newest of --log_dir, if any"

@@ -10,6 +10,7 @@ from helpers.pack import write_pack
 from helpers.training_runs import arguments, call, write_settings
 
 from training import test as testing
+from training import train
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,24 @@ def test_another_test_set_joins_those_that_the_same_weights_were_tested_on(run, 
     assert call([*words, "--set", "mean=[0.4, 0.4, 0.4]"], testing.main) == 0
     assert list(json.loads((here / "results/results.json").read_text())["datasets"]) == ["Celeb-DF-v2"]
     assert "held results of other weights or settings (FaceForensics++, Celeb-DF-v2)" in (here / "test.log").read_text()
+
+
+def test_another_training_does_not_overwrite_a_run(run, settings, tmp_path, capsys):
+    here = tmp_path / "here"
+    shutil.copytree(run, here)
+    before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+    for more in ([], ["--resume", str(run / "checkpoints/last.pth")]):
+        assert call(arguments(settings, here, "--max_steps", 8, *more, workers=0)) == 2
+        assert "add --resume auto to go on with it, or choose another --log_dir" in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
+    assert call(arguments(settings, here, "--max_steps", 8, "--resume", "auto", workers=0)) == 0
+
+
+@pytest.mark.parametrize("program", [train, testing])
+def test_both_spellings_of_the_launchers_flag_are_taken(program):
+    # torch.distributed.launch adds it by itself: with an underscore up to torch 1, with a dash from torch 2 on.
+    for flag in ("--local_rank=1", "--local-rank=1"):
+        assert program.parser().parse_args(["--detector_path", "x.yaml", "--ddp", flag]).ddp
 
 
 def test_weights_by_their_file_give_the_same_predictions(run, settings, tmp_path):

@@ -235,10 +235,11 @@ def open_dataset(config: Config, dataset: str) -> tuple[Table, str | None]:
         there = sorted(p.stem for p in folder.glob("*.json"))
         close = difflib.get_close_matches(dataset, there, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}? " if close else ""
-        listed = f"datasets there: {', '.join(there)}" if there else "no index is there"
+        empty = "no index is there" if folder.is_dir() else f"there is no folder {folder.absolute()}"
+        listed = f"datasets there: {', '.join(there)}" if there else empty
         raise DataError(
-            f"there is no index {folder / f'{dataset}.json'} for the dataset {dataset}; {hint}({listed}; "
-            "preprocessing/rearrange.py writes them, dataset_json_folder says where they are)"
+            f"there is no index {folder / f'{dataset}.json'} for the dataset {dataset}; {hint}{listed} "
+            "(preprocessing/rearrange.py writes them, dataset_json_folder says where they are)"
         )
     return load_table(path, name), level
 

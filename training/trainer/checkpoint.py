@@ -16,7 +16,7 @@ import torch
 from training.config.schema import Config
 from training.dataset.info import DataInfo
 from training.detectors.base import Detector
-from training.errors import ProjectError, WeightsError
+from training.errors import ConfigError, ProjectError, WeightsError
 from training.io import atomic_path
 from training.networks.weights import refusal
 from training.trainer.rundir import RunDir
@@ -119,13 +119,18 @@ def newest_checkpoint(wish: str | None, run: RunDir) -> Path | None:
     A truncated newest file falls back to the one before it, with a warning.
 
     Raises:
+        ConfigError: the run directory holds the checkpoints of another training, which would be overwritten.
         WeightsError: checkpoints exist, but none of them can be read.
     """
-    if wish is None:
-        return None
-    if wish != "auto":
-        return Path(wish)
     there = _kept(run)
+    own = wish == "auto" or (wish is not None and Path(wish).resolve().is_relative_to(run.path.resolve()))
+    if there and not own:
+        raise ConfigError(
+            f"{run.path} holds the checkpoints of a training that this one would overwrite; add --resume auto to go on with "
+            "it, or choose another --log_dir"
+        )
+    if wish != "auto":
+        return Path(wish) if wish else None
     for path in there:
         try:
             read_checkpoint(path)

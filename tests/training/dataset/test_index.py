@@ -237,7 +237,9 @@ def test_missing_things_are_named_with_what_there_is(two_datasets):
     message = error_of(two_datasets, "Celeb-DF-v3")
     assert "did you mean Celeb-DF-v2?" in message
     assert "Celeb-DF-v2, FaceForensics++" in message
-    assert "no index is there" in error_of(two_datasets / "nowhere", "DFDC")
+    assert f"there is no folder {two_datasets / 'nowhere'}" in error_of(two_datasets / "nowhere", "DFDC")
+    (two_datasets / "bare").mkdir()
+    assert "no index is there" in error_of(two_datasets / "bare", "DFDC")
     assert "has no val split in its index, only train" in error_of(two_datasets, "FaceForensics++", "val")
     assert "no compression raw in its train split, only c23, c40" in error_of(
         two_datasets, "FaceForensics++", compression="raw"
