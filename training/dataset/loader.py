@@ -98,6 +98,8 @@ class _Collate:
 def _quiet_worker(_: int) -> None:
     import cv2
 
+    # Ctrl-C reaches every process of a terminal; whether to end is the main one's to decide.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # One process per core is the parallelism; threads inside each would fight over the same cores.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

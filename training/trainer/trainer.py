@@ -13,12 +13,13 @@ from typing import Any
 from training.config.schema import Config
 from training.dataset.loader import Loader
 from training.detectors.base import Batch, Detector, Prediction
-from training.errors import WeightsError
+from training.errors import DataError, WeightsError
 from training.optimizer.averaging import WeightAverage, recompute_statistics
 from training.trainer.checkpoint import changed_settings, describe, read_resumable, save_checkpoint, save_newest
 from training.trainer.distributed import Process
 from training.trainer.evaluator import predict
 from training.trainer.feature_cache import CachedLoader
+from training.trainer.interruption import Interruption
 from training.trainer.journal import GradientWatch, Journal, Progress
 from training.trainer.precision import autocast
 from training.trainer.results import score as score_predictions
@@ -60,6 +61,8 @@ class Trainer:
         self.step = first
         self.best: dict[str, Any] | None = None
         self.since_best = 0
+        # Several processes would each stop at another step; there `save_every_steps` bounds what a signal costs.
+        self.interruption = Interruption(config.save_ckpt and process.world_size == 1)
 
     def _averages(self) -> dict[str, WeightAverage]:
         averages = {}
@@ -73,10 +76,14 @@ class Trainer:
         """Train until the last epoch or step.
 
         Then `checkpoints/` holds `last.pth`, with validation `best.pth`, and `swa.pth` and `ema.pth` where they were asked for.
+
+        Raises:
+            KeyboardInterrupt: a signal asked for the end; a checkpoint of the last step is there.
         """
         self._announce()
-        while self.step < self.total_steps and not self._should_stop():
-            self._epoch(self.step // self.steps_per_epoch)
+        with self.interruption, self._without_workers():
+            while self.step < self.total_steps and not self._should_stop():
+                self._epoch(self.step // self.steps_per_epoch)
         for name, average in self.averages.items():
             if average.updates and self.config.save_ckpt:
                 with self._weights_of(name):
@@ -151,8 +158,9 @@ class Trainer:
             if self.step >= self.total_steps:
                 break
             # A checkpoint of an epoch's last step waits for the validation, which a resume from it would leave out.
-            if self._is_due() and self.step % self.steps_per_epoch:
+            if self.step % self.steps_per_epoch and (self._is_due() or self.interruption.asked):
                 self.save_last()
+                self._heed()
         count = max(1, self.step - epoch * self.steps_per_epoch - done)
         means = {name: value / count for name, value in sums.items()}
         self._end_epoch(epoch, means, seen / max(1e-9, time.monotonic() - began))
@@ -189,8 +197,37 @@ class Trainer:
             text += f", validation {self._validate(epoch)}"
         if self.process.main:
             log.info("%s", text)
-        if (epoch + 1) % self.config.save_epoch == 0 or last or self._is_due():
+        if (epoch + 1) % self.config.save_epoch == 0 or last or self._is_due() or self.interruption.asked:
             self.save_last()
+        if not last:
+            self._heed()
+
+    @contextmanager
+    def _without_workers(self) -> Iterator[None]:
+        """Keep the step that is done where the signal that asks for the end has ended the data-loading workers too.
+
+        Batch systems send SIGTERM to every process of a job.
+        """
+        try:
+            yield
+        except DataError:
+            if not self.interruption.asked:
+                raise
+            if self.step % self.steps_per_epoch:
+                self.save_last()
+            self._heed()
+
+    def _heed(self) -> None:
+        """Stop if a signal asked for it; the checkpoint of this step has just been written."""
+        if self.interruption.asked:
+            log.info(
+                "stopped at step %d of %d; --resume auto --log_dir %s goes on",
+                self.step,
+                self.total_steps,
+                self.run.path,
+            )
+            self.journal.close()
+            raise KeyboardInterrupt
 
     def _is_due(self) -> bool:
         """Return whether `save_every_steps` asks for a checkpoint of this step."""

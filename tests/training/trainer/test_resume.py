@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from helpers.training_runs import (
 
 from training.errors import ProjectError, WeightsError
 from training.trainer.checkpoint import newest_checkpoint, read_checkpoint, save_newest
+from training.trainer.interruption import Interruption
 from training.trainer.rundir import RunDir
 
 STEPS = 70  # 7 an epoch, 10 epochs
@@ -89,6 +91,39 @@ def test_a_killed_run_continues_to_the_same_last_bit(settings, whole, tmp_path):
     # Every step stands in the records once, with the same loss.
     recorded, wanted = ([(row["step"], row["loss/overall"]) for row in rows(folder)] for folder in (run, whole))
     assert recorded == wanted
+
+
+@pytest.mark.parametrize(
+    ("number", "everybody"),
+    [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGTERM, True)],  # a terminal, `kill`, a batch system
+)
+def test_a_signal_ends_the_run_with_a_checkpoint_of_its_last_step(settings, whole, tmp_path, number, everybody):
+    run, words = tmp_path / "run", arguments(settings, tmp_path / "run")
+    program = spawn(words)
+    await_step(program, run, int(np.random.default_rng().integers(9, 40)))
+    main = psutil.Process(program.pid)
+    for process in [*main.children(), main] if everybody else [main]:
+        process.send_signal(number)
+    said = program.communicate(timeout=120)[1]
+    assert program.returncode == 130, said
+    assert "Traceback" not in said
+    assert "stopping after this step" in said
+    stopped = int(re.search(rf"stopped at step (\d+) of {STEPS}; --resume auto", said)[1])
+    saved = state(run / "checkpoints" / "last.pth")["step"]
+    # Without its workers a validation cannot end, and the epoch's checkpoint waits for it.
+    assert saved == stopped or (number == signal.SIGTERM and everybody and stopped % 7 == 0 and saved == stopped - 7)
+    assert call([*words, "--resume", "auto"]) == 0
+    same_end(run, whole)
+
+
+def test_a_second_signal_stops_at_once():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with Interruption() as interruption:
+        signal.raise_signal(signal.SIGTERM)
+        assert interruption.asked
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_a_stop_in_the_middle_of_an_epoch_changes_nothing(settings, whole, tmp_path):
@@ -173,6 +208,7 @@ from pathlib import Path
 import torch
 from training import cli
 from training.trainer.checkpoint import save_newest
+from training.trainer.interruption import Interruption
 from training.trainer.rundir import RunDir
 
 def main():
