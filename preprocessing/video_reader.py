@@ -66,7 +66,8 @@ class VideoReader:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         if not self.path.is_file():
-            raise DataError(f"no such video: {self.path}")
+            hint = f"; it is a folder: name the files in it, {self.path}/*" if self.path.is_dir() else ""
+            raise DataError(f"no such video: {self.path}{hint}")
         if self.path.stat().st_size == 0:
             raise DataError(f"{self.path} is empty (0 bytes); download it again")
         self.damage: str | None = None

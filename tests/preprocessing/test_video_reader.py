@@ -120,6 +120,8 @@ def test_files_that_are_no_videos(tmp_path):
         assert path.name in str(caught.value)
     with pytest.raises(DataError, match="no such video"):
         VideoReader(tmp_path / "none.mp4")
+    with pytest.raises(DataError, match="it is a folder: name the files in it"):
+        VideoReader(tmp_path)
 
 
 def without_frames(path: Path) -> Path:
