@@ -29,7 +29,7 @@ class FwaDetector(XceptionClassifier):
 
     card = DetectorCard(
         title="FWA",
-        kind="naive",
+        kind="spatial",
         paper="Exposing DeepFake Videos By Detecting Face Warping Artifacts",
         year=2019,
         url="https://arxiv.org/abs/1811.00656",
