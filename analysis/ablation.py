@@ -91,22 +91,29 @@ def jobs_of(plan: Plan, out: Path) -> list[Job]:
 
 
 def read_figures(jobs: Sequence[Job], level: str, metric: str = "auc") -> dict[str, dict[str, list[float]]]:
-    """Return a job's title → test set (and the average over them) → a figure per seed, in the order of the jobs."""
+    """Return a job's title → test set (and the average over them) → a figure per seed, in the order of the jobs.
+
+    Of the test sets that all runs have; others (one run was tested on some more, say) are named and left out.
+
+    Raises:
+        DataError: there is no such test set.
+    """
     from analysis.results import Run
 
+    runs = [(job.title, Run(job.run_dir).datasets) for job in jobs]
+    names = list(dict.fromkeys(name for _, datasets in runs for name in datasets))
+    common = [name for name in names if all(name in datasets for _, datasets in runs)]
+    if not common:
+        raise DataError(f"no test set is common to all runs of {', '.join(dict.fromkeys(job.title for job in jobs))}")
+    if len(common) < len(names):
+        print(f"left out, because not every run was tested on them: {', '.join(n for n in names if n not in common)}")
     found: dict[str, dict[str, list[float]]] = {}
-    for job in jobs:
-        rows = found.setdefault(job.title, {})
-        values = {name: metrics[level][metric]["value"] for name, metrics in Run(job.run_dir).datasets.items()}
+    for title, datasets in runs:
+        values = {name: datasets[name][level][metric]["value"] for name in common}
         if len(values) > 1:
             values[AVERAGE] = sum(values.values()) / len(values)
         for name, value in values.items():
-            rows.setdefault(name, []).append(value)
-    sets = {frozenset(rows) for rows in found.values()}
-    if len(sets) > 1:
-        raise DataError(
-            f"{', '.join(found)} were tested on different test sets; delete the runs of an older plan and run them again"
-        )
+            found.setdefault(title, {}).setdefault(name, []).append(value)
     return found
 
 
