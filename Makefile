@@ -21,8 +21,9 @@ setup:           ## the environment in .venv
 demo: setup demo-data   ## the whole main job on synthetic faces: data, training, cross-dataset table, report
 	@mkdir -p $(DEMO_RUN)
 	@echo "clip_ln and clip_linear train beside it on one core; what they say is in $(DEMO_RUN)/beside.log"
-	@( for name in clip_ln clip_linear; do \
-		OMP_NUM_THREADS=1 $(PY) training/train.py --detector_path $(YAMLS)/demo_$$name.yaml --log_dir $(DEMO_RUN)/$$name; \
+	@( trap 'kill $$child; exit 143' TERM; for name in clip_ln clip_linear; do \
+		OMP_NUM_THREADS=1 nice -n 19 $(PY) training/train.py --detector_path $(YAMLS)/demo_$$name.yaml \
+			--log_dir $(DEMO_RUN)/$$name & child=$$!; wait $$child; \
 	done ) > $(DEMO_RUN)/beside.log 2>&1 & beside=$$!; trap "kill $$beside" INT TERM; \
 	OMP_NUM_THREADS=$(OTHER_CORES) $(PY) training/train.py --detector_path $(YAMLS)/demo.yaml \
 		--log_dir $(DEMO_RUN)/clip_crossdomain; code=$$?; wait; exit $$code

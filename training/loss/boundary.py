@@ -1,5 +1,6 @@
 """W against the boundary of the forgery mask: where a face was put together is known in training sets that keep masks."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -7,9 +8,18 @@ from torch.nn import functional as F
 def boundary_band(mask: Tensor, grid: tuple[int, int]) -> Tensor:
     """Return which cells of the grid the boundary of a mask `(B, 1, H, W)` crosses, `(B, 1, h, w)` of zeros and ones."""
     mask = mask.float()
-    inner = -F.max_pool2d(-mask, 3, stride=1, padding=1)
-    outer = F.max_pool2d(mask, 3, stride=1, padding=1)
-    return F.adaptive_max_pool2d(outer - inner, grid)
+    # Where a pixel's 3 × 3 neighbourhood holds both what is inside and what is outside.
+    return F.adaptive_max_pool2d(_dilated(mask) + _dilated(1 - mask) - 1, grid)
+
+
+def _dilated(mask: Tensor) -> Tensor:
+    """Return the maximum of a mask in [0, 1] over 3 × 3 pixels, side after side: pooling takes ten times as long on a CPU."""
+    for dim in (2, 3):
+        size = mask.shape[dim]
+        near = F.pad(mask, (0, 0, 1, 1) if dim == 2 else (1, 1))  # zeros, which no maximum takes
+        first, middle, last = (near.narrow(dim, start, size) for start in range(3))
+        mask = torch.maximum(torch.maximum(first, middle), last)
+    return mask
 
 
 def boundary_target(mask: Tensor, label: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:

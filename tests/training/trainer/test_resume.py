@@ -126,6 +126,17 @@ def test_a_second_signal_stops_at_once():
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+def test_an_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            signal.raise_signal(signal.SIGINT)
+            assert not interruption.asked
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_stop_in_the_middle_of_an_epoch_changes_nothing(settings, whole, tmp_path):
     run = tmp_path / "run"
     for stop in (10, 25, STEPS):
