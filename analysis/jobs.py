@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from training.errors import ConfigError, ProjectError
 
@@ -102,6 +102,22 @@ def _flat(config: Config) -> Iterator[tuple[str, Any]]:
     return walk("", {k: v for k, v in config.model_dump(mode="json").items() if k not in BOOKKEEPING})
 
 
+def execute(line: Sequence[str], log: TextIO) -> int:
+    """Run a command, its output going to a file; return its exit code.
+
+    Ctrl-C reaches the command as well, which ends with a checkpoint of its step: it is waited for, until Ctrl-C comes again.
+    """
+    program = subprocess.Popen(line, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        return program.wait()
+    except KeyboardInterrupt:
+        try:
+            program.wait()
+        finally:
+            program.kill()
+        raise
+
+
 def run_missing(jobs: Sequence[Job], device: str | None = None, gpus: int = 1) -> None:
     """Train and test what is not done yet, one run after the other; the output goes into <run>/console.log.
 
@@ -117,9 +133,7 @@ def run_missing(jobs: Sequence[Job], device: str | None = None, gpus: int = 1) -
         job.run_dir.mkdir(parents=True, exist_ok=True)
         path = job.run_dir / "console.log"
         with open(path, "w", encoding="utf-8") as log:
-            code = subprocess.run(
-                command(job, device, gpus), stdout=log, stderr=subprocess.STDOUT, check=False
-            ).returncode
+            code = execute(command(job, device, gpus), log)
         if code:
             last = path.read_text(encoding="utf-8").strip().splitlines()[-1:] or ["no output"]
             raise ProjectError(f"`{job.title}` with seed {job.seed} failed: {last[0]} (see {path})")

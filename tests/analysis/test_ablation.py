@@ -104,13 +104,13 @@ def test_only_missing_runs_are_run_and_the_table_is_made(plan_file, tmp_path, mo
     out, started = tmp_path / "out", []
     monkeypatch.setattr(jobs, "is_done", lambda job: job.tested)
 
-    def train(line, **_):
+    def train(line, log):
         run_dir = Path(line[line.index("--log_dir") + 1])
         started.append(str(run_dir.relative_to(out)))
         write_results(run_dir, 0.8 + 0.01 * int(line[line.index("--seed") + 1]) - 0.05 * ("slerp=false" in line))
-        return type("Done", (), {"returncode": 0})()
+        return 0
 
-    monkeypatch.setattr(jobs.subprocess, "run", train)
+    monkeypatch.setattr(jobs, "execute", train)
     write_results(out / "full" / "seed0", 0.8)
     main([str(plan_file), "--out", str(out)])
     assert started == ["full/seed1", "no_slerp/seed0", "no_slerp/seed1"]
@@ -129,11 +129,11 @@ def test_only_missing_runs_are_run_and_the_table_is_made(plan_file, tmp_path, mo
 
 
 def test_a_failed_run_is_named_with_its_last_line(plan_file, tmp_path, monkeypatch):
-    def train(line, stdout, **_):
-        stdout.write("error: no such dataset\n")
-        return type("Done", (), {"returncode": 2})()
+    def train(line, log):
+        log.write("error: no such dataset\n")
+        return 2
 
-    monkeypatch.setattr(jobs.subprocess, "run", train)
+    monkeypatch.setattr(jobs, "execute", train)
     with pytest.raises(ProjectError, match=r"`full` with seed 0 failed: error: no such dataset"):
         main([str(plan_file), "--out", str(tmp_path / "out")])
     with pytest.raises(ConfigError, match="no variant `x`"):

@@ -1,6 +1,11 @@
 """Which runs are done, and the command of those that are not."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +15,8 @@ from analysis.jobs import Job, command, is_done, run_missing
 from training.config import load_config, save_config
 from training.errors import ConfigError, ProjectError
 
-YAML = str(Path(jobs.__file__).parents[1] / "training/config/detector/demo.yaml")
+ROOT = Path(jobs.__file__).parents[1]
+YAML = str(ROOT / "training/config/detector/demo.yaml")
 
 
 @pytest.fixture
@@ -56,18 +62,43 @@ def test_no_run_begins_when_one_is_of_other_settings(job, tmp_path, monkeypatch)
     other = Job("other", YAML, 0, (), tmp_path / "other")
     write_run(other, "nEpochs=99")
     started = []
-    monkeypatch.setattr(jobs.subprocess, "run", lambda *a, **k: started.append(a))
+    monkeypatch.setattr(jobs, "execute", lambda *a, **k: started.append(a))
     with pytest.raises(ConfigError, match="nEpochs"):
         run_missing([job, other])
     assert not started
 
 
 def test_a_failed_run_says_its_last_line_and_keeps_its_output(job, monkeypatch):
-    def train(line, stdout, **_):
-        stdout.write("reading\nerror: no such dataset\n")
-        return type("Done", (), {"returncode": 2})()
+    def train(line, log):
+        log.write("reading\nerror: no such dataset\n")
+        return 2
 
-    monkeypatch.setattr(jobs.subprocess, "run", train)
+    monkeypatch.setattr(jobs, "execute", train)
     with pytest.raises(ProjectError, match=r"`ours` with seed 3 failed: error: no such dataset \(see .*console\.log\)"):
         run_missing([job])
     assert "reading" in (job.run_dir / "console.log").read_text()
+
+
+_RUN = """
+import sys, time
+from pathlib import Path
+try:
+    Path(sys.argv[1], "began").touch()
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)  # it writes its checkpoint
+    Path(sys.argv[1], "ended").touch()
+"""
+
+
+def test_ctrl_c_waits_until_the_run_has_ended(tmp_path):
+    caller = "import sys; from analysis.jobs import execute; execute([sys.executable, '-c', *sys.argv[1:]], sys.stdout)"
+    program = subprocess.Popen(
+        [sys.executable, "-c", caller, _RUN, str(tmp_path)], cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE
+    )
+    until = time.monotonic() + 60
+    while not (tmp_path / "began").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    os.killpg(program.pid, signal.SIGINT)  # as a terminal does: to both
+    assert b"KeyboardInterrupt" in program.communicate(timeout=60)[1]
+    assert (tmp_path / "ended").exists()

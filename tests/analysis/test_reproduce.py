@@ -84,7 +84,7 @@ def test_a_second_call_runs_nothing_and_makes_the_same_table(reproduced, data, c
     out, _ = reproduced
     from analysis import jobs
 
-    monkeypatch.setattr(jobs.subprocess, "run", lambda *a, **k: pytest.fail("a run was started"))
+    monkeypatch.setattr(jobs, "execute", lambda *a, **k: pytest.fail("a run was started"))
     monkeypatch.chdir(ROOT)
     table = out / "cross_domain/cross_domain_video.tex"
     before = table.read_text()
