@@ -31,6 +31,8 @@ log = logging.getLogger("clipdeepfake.train")
 _LOWER_IS_BETTER = ("eer",)
 # Of the training set, for the BatchNorm statistics of averaged weights; the error of a mean over so many is small.
 _STATISTICS_BATCHES = 200
+# Seconds. The signals that a job's processes are sent do not all arrive at once.
+_SIGNALS_SPREAD = 0.5
 
 
 class Trainer:
@@ -211,6 +213,7 @@ class Trainer:
         try:
             yield
         except DataError:
+            time.sleep(_SIGNALS_SPREAD)
             if not self.interruption.asked:
                 raise
             if self.step % self.steps_per_epoch:
