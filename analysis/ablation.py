@@ -90,10 +90,10 @@ def jobs_of(plan: Plan, out: Path) -> list[Job]:
     ]
 
 
-def read_figures(jobs: Sequence[Job], level: str, metric: str = "auc") -> dict[str, dict[str, list[float]]]:
-    """Return a job's title → test set (and the average over them) → a figure per seed, in the order of the jobs.
+def common_figures(jobs: Sequence[Job]) -> list[tuple[str, dict[str, dict]]]:
+    """Return each job's title and its metrics on the test sets that all runs have.
 
-    Of the test sets that all runs have; others (one run was tested on some more, say) are named and left out.
+    Others (one run was tested on some more, say) are named and left out.
 
     Raises:
         DataError: there is no such test set.
@@ -107,9 +107,16 @@ def read_figures(jobs: Sequence[Job], level: str, metric: str = "auc") -> dict[s
         raise DataError(f"no test set is common to all runs of {', '.join(dict.fromkeys(job.title for job in jobs))}")
     if len(common) < len(names):
         print(f"left out, because not every run was tested on them: {', '.join(n for n in names if n not in common)}")
+    return [(title, {name: datasets[name] for name in common}) for title, datasets in runs]
+
+
+def figures_of(
+    runs: Sequence[tuple[str, dict[str, dict]]], level: str, metric: str = "auc"
+) -> dict[str, dict[str, list[float]]]:
+    """Return title → test set (and the average over them) → a figure per seed, in the order of the runs."""
     found: dict[str, dict[str, list[float]]] = {}
     for title, datasets in runs:
-        values = {name: datasets[name][level][metric]["value"] for name in common}
+        values = {name: metrics[level][metric]["value"] for name, metrics in datasets.items()}
         if len(values) > 1:
             values[AVERAGE] = sum(values.values()) / len(values)
         for name, value in values.items():
@@ -215,9 +222,9 @@ def write_tables(jobs: Sequence[Job], out: Path) -> list[Path]:
     """
     from analysis.sections import Section, publish
 
-    written = []
+    written, runs = [], common_figures(jobs)
     for level in ("frame", "video"):
-        rows = summarise(read_figures(jobs, level), level)
+        rows = summarise(figures_of(runs, level), level)
         table = sheet(rows)
         written += [write_csv(rows, FIELDS, out / f"ablation_{level}.csv")]
         written += write_sheet(table, out, f"ablation_{level}")

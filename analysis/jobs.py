@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from training.config import Config
 
 TRAIN = Path(__file__).parents[1] / "training" / "train.py"
-# Keys that change where and how fast a run is done, not what comes out.
-BOOKKEEPING = ("log_dir", "task_target", "workers", "rec_iter", "keep_checkpoints", "save_every_steps")
 
 
 @dataclass(frozen=True)
@@ -92,6 +90,8 @@ def is_done(job: Job) -> bool:
 
 
 def _flat(config: Config) -> Iterator[tuple[str, Any]]:
+    from training.config import BOOKKEEPING
+
     def walk(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         for key, value in values.items():
             if isinstance(value, Mapping):

@@ -41,10 +41,9 @@ class Trained:
 
         What a tool keeps under it is not taken for the work of another checkpoint.
         """
-        from analysis.jobs import BOOKKEEPING
         from training.trainer.checkpoint import fingerprint
 
-        return fingerprint(self.config, self.weights, BOOKKEEPING)
+        return fingerprint(self.config, self.weights)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from training.config.schema import Config
+from training.config.schema import BOOKKEEPING, Config
 from training.dataset import DataInfo, build_loader
 from training.dataset.loader import Loader, has_split
 from training.detectors import build_detector
@@ -22,8 +22,7 @@ from training.trainer.rundir import RunDir
 
 log = logging.getLogger("clipdeepfake")
 # Keys that say what is tested now and what is kept of it, not what a test set's figures are.
-_OF_THIS_TEST = {"test_dataset", "test_batchSize", "save_feat", "save_ckpt", "save_every_steps", "keep_checkpoints"}
-_OF_THIS_TEST |= {"log_dir", "task_target", "workers", "rec_iter"}
+_OF_THIS_TEST = {*BOOKKEEPING, "test_dataset", "test_batchSize", "save_feat", "save_ckpt"}
 
 
 def overrides_from(args: Any) -> list[str]:
@@ -142,7 +141,11 @@ def evaluate_all(
 
 
 def conclude(
-    run: RunDir, config: Config, metrics: dict[str, dict[str, Any]], weights: Path | None, selection: dict[str, Any]
+    run: RunDir,
+    config: Config,
+    metrics: dict[str, dict[str, Any]],
+    weights: Path | None,
+    selection: dict[str, Any] | None = None,
 ) -> None:
     """Write results.json and report.html, and show the tables.
 
@@ -150,10 +153,11 @@ def conclude(
 
     Args:
         weights: the file that was tested; None where none was kept.
-        selection: what the weights were chosen by.
+        selection: what the weights were chosen by; None: what was said of these weights before, else what they say.
     """
     digest = fingerprint(config, weights, _OF_THIS_TEST) if weights else None
-    kept = {name: found for name, found in _results_of(run, digest).items() if name not in metrics}
+    earlier = _earlier_results(run, digest) if digest else {}
+    kept = {name: found for name, found in earlier.get("datasets", {}).items() if name not in metrics}
     if kept:
         log.info("kept beside what is new, of the same weights and settings: %s", ", ".join(kept))
     name = "of the last step (not kept)"
@@ -166,7 +170,7 @@ def conclude(
         "fingerprint": digest,
         "train_dataset": config.train_dataset,
         "data_note": config.data_note,
-        "selection": selection,
+        "selection": selection or earlier.get("selection") or _selection_of(weights, config),
         "datasets": {**kept, **metrics},
         "environment": describe_environment(),
     }
@@ -188,24 +192,29 @@ def selection(config: Config, best: dict[str, Any] | None, note: str) -> dict[st
     return {"split": "val", "metric": config.metric_scoring, "level": config.metric_level, **best, "note": note}
 
 
-def selection_of(weights: Path, config: Config) -> dict[str, Any]:
+def _selection_of(weights: Path | None, config: Config) -> dict[str, Any]:
     """Say the same of a run's own checkpoint, which tells it."""
-    best = read_checkpoint(weights).get("best") if weights.name == "best.pth" else None
-    names = ", ".join(config.val_dataset or config.train_dataset)
-    told = f"best {config.metric_level} {config.metric_scoring} on the validation split of {names}"
-    return selection(config, best, told if best else "the last checkpoint of the run")
-
-
-def _results_of(run: RunDir, digest: str | None) -> dict[str, dict[str, Any]]:
-    """Return the metrics by dataset that a run directory holds of the weights and settings with this digest."""
-    path = run.results / "results.json"
-    if digest is None or not path.exists():
-        return {}
-    before = read_json(path)
-    there = before["datasets"] if isinstance(before, dict) and isinstance(before.get("datasets"), dict) else {}
-    if before.get("fingerprint") == digest:
-        return there
-    log.warning(
-        "%s held results of other weights or settings (%s); they are replaced", path, ", ".join(there) or "no dataset"
+    best = read_checkpoint(weights).get("best") if weights and weights.name == "best.pth" else None
+    told = (
+        f"best {config.metric_level} {config.metric_scoring} on validation"
+        if best
+        else "the last checkpoint of the run"
     )
+    return selection(config, best, told)
+
+
+def _earlier_results(run: RunDir, digest: str) -> dict[str, Any]:
+    """Return a run directory's results.json where it is of the weights and settings with this digest, else nothing."""
+    path = run.results / "results.json"
+    if not path.exists():
+        return {}
+    try:
+        before = read_json(path)
+    except DataError as error:
+        log.warning("%s; it is written anew", error)
+        return {}
+    if isinstance(before, dict) and before.get("fingerprint") == digest:
+        return before
+    there = ", ".join(before.get("datasets", {})) if isinstance(before, dict) else ""
+    log.warning("%s held results of other weights or settings (%s); they are replaced", path, there or "no dataset")
     return {}

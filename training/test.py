@@ -78,9 +78,8 @@ def main() -> None:
             open_log(None, quiet=True)
         metrics = runs.evaluate_all(detector, loaders, config, process, folder)
         if process.main:
-            given = {"split": None, "note": "weights were given"}
-            chosen = given if args.weights_path else runs.selection_of(Path(weights), config)
-            runs.conclude(folder, config, metrics, Path(weights), chosen)
+            given = {"split": None, "note": "weights were given"} if args.weights_path else None
+            runs.conclude(folder, config, metrics, Path(weights), given)
             folder.release()
     finally:
         distributed.stop()

@@ -148,13 +148,13 @@ def test_only_test_sets_of_all_runs_are_compared(tmp_path, capsys):
     content = json.loads(path.read_text())
     del content["datasets"]["B"]
     path.write_text(json.dumps(content))
-    found = ablation.read_figures(made, "frame")
+    found = ablation.figures_of(ablation.common_figures(made), "frame")
     assert {title: list(rows) for title, rows in found.items()} == {"full": ["A"], "x": ["A"]}
     assert "left out, because not every run was tested on them: B" in capsys.readouterr().out
     del content["datasets"]["A"]
     path.write_text(json.dumps(content))
     with pytest.raises(DataError, match="no test set is common to all runs of full, x"):
-        ablation.read_figures(made, "frame")
+        ablation.common_figures(made)
 
 
 def test_one_seed_establishes_nothing():

@@ -1,21 +1,19 @@
 """LMDB databases: keys, bytes, codecs, going on, growing, verification."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import lmdb
 import numpy as np
 import pytest
+from helpers.small_disk import on_small_disk
 
 from preprocessing import lmdb_pack
 from preprocessing.to_lmdb import main
 from training.dataset.storage import FileStorage, LmdbStorage
 from training.errors import ConfigError, DataError
 
-ROOT = Path(__file__).parents[2]
 FRAME = "Mine/real/frames/v0/000.png"
 POINTS = "Mine/real/landmarks/v0/000.npy"
 MASK = "Mine/fake/masks/w0/000.png"
@@ -103,8 +101,7 @@ def test_going_on_writes_only_what_is_missing(dataset, monkeypatch, capsys):
 def test_a_full_disk_is_a_sentence_and_the_next_run_goes_on(dataset):
     words = ["--dataset_name", "Mine", "--layout", "custom", "--dataset_root_path", str(dataset)]
     words += ["--output_lmdb_dir", str(dataset.parent / "lmdb")]
-    program = ["prlimit", "--fsize=16384", sys.executable, "preprocessing/to_lmdb.py", *words]
-    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = on_small_disk(16_384, "preprocessing/to_lmdb.py", *words)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: cannot write the database")
     assert "free some" in done.stderr

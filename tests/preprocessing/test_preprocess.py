@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from helpers.crash import crash_on_bad
 from helpers.drawn import draw_face, scene, write_video
+from helpers.small_disk import on_small_disk
 
 from preprocessing.extraction import Job, Outcome, Settings
 from preprocessing.layouts._base import Group, Layout, unique_names
@@ -188,17 +189,11 @@ def test_one_bad_video_never_stops_the_rest(tmp_path, capsys):
     assert "video track" in errors["sound"]
 
 
-def small_disk(limit: int, *words: object) -> subprocess.CompletedProcess:
-    """Run a command where the kernel lets no file grow beyond `limit` bytes, as a quota or a full disk would."""
-    command = ["prlimit", f"--fsize={limit}", sys.executable, *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_full_disk_stops_the_run_with_a_sentence_and_the_next_one_goes_on(originals, tmp_path, workers):
     words = ["--dataset_name", "Drawn", "--layout", "FaceForensics++", "--dataset_root_path", originals.parent]
     words += ["--comp", "c23", "--num_frames", 4, "--output", tmp_path, "--workers", workers]
-    done = small_disk(10_000, "preprocessing/preprocess.py", *words)
+    done = on_small_disk(10_000, "preprocessing/preprocess.py", *words)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert "error: cannot write" in done.stderr.splitlines()[-1]

@@ -68,6 +68,13 @@ def test_another_test_set_joins_those_that_the_same_weights_were_tested_on(run, 
     assert call([*words, "--set", "mean=[0.4, 0.4, 0.4]"], testing.main) == 0
     assert list(json.loads((here / "results/results.json").read_text())["datasets"]) == ["Celeb-DF-v2"]
     assert "held results of other weights or settings (FaceForensics++, Celeb-DF-v2)" in (here / "test.log").read_text()
+    # Without earlier results the checkpoint itself says what chose it; damaged ones cost nobody the new figures.
+    (here / "results/results.json").write_text("{")
+    assert call(words, testing.main) == 0
+    anew = json.loads((here / "results/results.json").read_text())
+    assert list(anew["datasets"]) == ["Celeb-DF-v2"]
+    assert {**anew["selection"], "note": ""} == {**before["selection"], "note": ""}
+    assert "is not valid JSON" in (here / "test.log").read_text()
 
 
 def test_another_training_does_not_overwrite_a_run(run, settings, tmp_path, capsys):

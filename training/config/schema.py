@@ -125,6 +125,10 @@ class DataConfig(Section):
     on_error: Literal["raise", "skip"] = Field("raise", description="skip: drop the whole draw, count and list it")
 
 
+# Keys that change where and how fast a run is done, not what comes out.
+BOOKKEEPING = ("log_dir", "task_target", "workers", "rec_iter", "keep_checkpoints", "save_every_steps")
+
+
 class Config(Section):
     """One run's configuration. Field names are the YAML keys."""
 

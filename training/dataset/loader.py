@@ -28,7 +28,11 @@ from training.errors import ConfigError, DataError, ProjectError
 
 log = logging.getLogger("clipdeepfake.data")
 Split = Literal["train", "val", "test"]
-__all__ = ["Loader", "Split", "build_loader", "has_split"]
+__all__ = ["Loader", "Split", "WorkerDied", "build_loader", "has_split"]
+
+
+class WorkerDied(DataError):
+    """A data-loading process ended before its work."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +226,7 @@ class Loader:
         """Yield the epoch's batches from `start` on.
 
         Raises:
-            DataError: a sample cannot be read and `data.on_error` is `raise`, or a worker process died.
+            DataError: a sample cannot be read and `data.on_error` is `raise`. WorkerDied: a worker process did.
         """
         if self._loader is None:
             self._loader = self._torch_loader()
@@ -245,7 +249,7 @@ class Loader:
         except (RuntimeError, OSError, EOFError) as error:
             self._loader = None
             if _is_a_death(error):
-                raise DataError(
+                raise WorkerDied(
                     f"a data-loading worker of the {self.split} split died (killed, or out of memory, or of shared memory "
                     "in a container); lower `workers` or the batch size"
                 ) from error

@@ -13,7 +13,7 @@ def boundary_band(mask: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def _dilated(mask: Tensor) -> Tensor:
-    """Return the maximum of a mask in [0, 1] over 3 × 3 pixels, side after side: pooling takes ten times as long on a CPU."""
+    """Return the maximum of a mask in [0, 1] over 3 × 3 pixels, side after side: pooling takes several times as long on a CPU."""
     for dim in (2, 3):
         size = mask.shape[dim]
         near = F.pad(mask, (0, 0, 1, 1) if dim == 2 else (1, 1))  # zeros, which no maximum takes

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from training.config.schema import Config
+from training.config.schema import BOOKKEEPING, Config
 from training.dataset.info import DataInfo
 from training.detectors.base import Detector
 from training.errors import ConfigError, ProjectError, WeightsError
@@ -188,7 +188,7 @@ def changed_settings(old: dict[str, Any], new: dict[str, Any], prefix: str = "")
     return changes
 
 
-def fingerprint(config: Config, weights: Path, without: Container[str] = ()) -> str:
+def fingerprint(config: Config, weights: Path, without: Container[str] = BOOKKEEPING) -> str:
     """Return a digest of what a score depends on besides the image: a weight file's bytes and a configuration.
 
     Args:

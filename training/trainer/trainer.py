@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from training.config.schema import Config
-from training.dataset.loader import Loader
+from training.dataset.loader import Loader, WorkerDied
 from training.detectors.base import Batch, Detector, Prediction
-from training.errors import DataError, WeightsError
+from training.errors import WeightsError
 from training.optimizer.averaging import WeightAverage, recompute_statistics
 from training.trainer.checkpoint import changed_settings, describe, read_resumable, save_checkpoint, save_newest
 from training.trainer.distributed import Process
@@ -80,7 +80,7 @@ class Trainer:
         Then `checkpoints/` holds `last.pth`, with validation `best.pth`, and `swa.pth` and `ema.pth` where they were asked for.
 
         Raises:
-            KeyboardInterrupt: a signal asked for the end; a checkpoint of the last step is there.
+            KeyboardInterrupt: a signal asked for the end; the last step, where no validation was under way, has its checkpoint.
         """
         self._announce()
         with self.interruption, self._without_workers():
@@ -212,7 +212,7 @@ class Trainer:
         """
         try:
             yield
-        except DataError:
+        except WorkerDied:
             time.sleep(_SIGNALS_SPREAD)
             if not self.interruption.asked:
                 raise
@@ -221,7 +221,7 @@ class Trainer:
             self._heed()
 
     def _heed(self) -> None:
-        """Stop if a signal asked for it; the checkpoint of this step has just been written."""
+        """Stop if a signal asked for it."""
         if self.interruption.asked:
             log.info(
                 "stopped at step %d of %d; --resume auto --log_dir %s goes on",

@@ -219,7 +219,6 @@ from pathlib import Path
 import torch
 from training import cli
 from training.trainer.checkpoint import save_newest
-from training.trainer.interruption import Interruption
 from training.trainer.rundir import RunDir
 
 def main():
