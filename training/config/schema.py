@@ -123,6 +123,7 @@ class DataConfig(Section):
     """How the data path behaves when something is wrong."""
 
     on_error: Literal["raise", "skip"] = Field("raise", description="skip: drop the whole draw, count and list it")
+    max_pixels: int = Field(64_000_000, ge=1, description="a picture that says it has more is not decoded")
 
 
 # Keys that change where and how fast a run is done, not what comes out.
