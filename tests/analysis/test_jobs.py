@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.signals import heeding
 
 from analysis import jobs
 from analysis.jobs import Job, command, is_done, run_missing
@@ -93,9 +94,8 @@ except KeyboardInterrupt:
 
 def test_ctrl_c_waits_until_the_run_has_ended(tmp_path):
     caller = "import sys; from analysis.jobs import execute; execute([sys.executable, '-c', *sys.argv[1:]], sys.stdout)"
-    program = subprocess.Popen(
-        [sys.executable, "-c", caller, _RUN, str(tmp_path)], cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE
-    )
+    command = heeding([sys.executable, "-c", caller, _RUN, str(tmp_path)])
+    program = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE)
     until = time.monotonic() + 60
     while not (tmp_path / "began").exists() and time.monotonic() < until:
         time.sleep(0.01)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from helpers.signals import heeding
 from training import cli, train
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +84,7 @@ def environment(**more: str) -> dict[str, str]:
 def spawn(words: list[str], largest_file: int | None = None) -> subprocess.Popen:
     """Start train.py as a program of its own; with `largest_file` the kernel refuses to let a file grow beyond it."""
     limit = ["prlimit", f"--fsize={largest_file}"] if largest_file else []
-    command = [*limit, sys.executable, str(ROOT / "training" / "train.py"), *words]
+    command = heeding([*limit, sys.executable, str(ROOT / "training" / "train.py"), *words])
     return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import torch
 from helpers.pack import write_pack
+from helpers.signals import NUMBERS, heeded_here, heeding
 from helpers.training_runs import (
     ROOT,
     arguments,
@@ -117,13 +118,14 @@ def test_a_signal_ends_the_run_with_a_checkpoint_of_its_last_step(settings, whol
 
 
 def test_a_second_signal_stops_at_once():
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with Interruption() as interruption:
-        signal.raise_signal(signal.SIGTERM)
-        assert interruption.asked
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    with heeded_here():
+        before = [signal.getsignal(number) for number in NUMBERS]
+        with Interruption() as interruption:
+            signal.raise_signal(signal.SIGTERM)
+            assert interruption.asked
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert [signal.getsignal(number) for number in NUMBERS] == before
 
 
 def test_an_ignored_signal_stays_ignored():
@@ -135,6 +137,19 @@ def test_an_ignored_signal_stays_ignored():
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_the_programs_of_these_tests_heed_signals_that_the_tests_are_told_to_ignore():
+    """As a script's background job is: `make test &`."""
+    asks = "import signal; print(*(signal.getsignal(n) == signal.SIG_IGN for n in (signal.SIGINT, signal.SIGTERM)))"
+    with heeded_here():
+        for number in NUMBERS:
+            signal.signal(number, signal.SIG_IGN)
+        plain, heeded = (
+            subprocess.run(line, capture_output=True, text=True, check=True).stdout.split()
+            for line in ([sys.executable, "-c", asks], heeding([sys.executable, "-c", asks]))
+        )
+    assert (plain, heeded) == (["True", "True"], ["False", "False"])
 
 
 def test_a_stop_in_the_middle_of_an_epoch_changes_nothing(settings, whole, tmp_path):
@@ -280,9 +295,8 @@ def sphere(settings, tmp_path_factory):
 def agent(words, log, **variables):
     """Start train.sh, its words going to a file."""
     with log.open("w") as file:
-        return subprocess.Popen(
-            ["bash", str(ROOT / "train.sh"), *words], env=environment(**variables), stdout=file, stderr=file
-        )
+        command = heeding(["bash", str(ROOT / "train.sh"), *words])
+        return subprocess.Popen(command, env=environment(**variables), stdout=file, stderr=file)
 
 
 def same_network(run, alone):
