@@ -177,7 +177,10 @@ class Detector(nn.Module):
         """Act on gradients before the optimiser does."""
 
     def param_groups(self, config: RunConfig) -> Iterable[dict[str, Any]]:
-        """Return optimiser groups; the base gives every trainable parameter with its name, for the builder to sort."""
+        """Return optimiser groups for the builder to sort; the base gives one with every trainable parameter.
+
+        A group may have an `lr` and a `weight_decay` of its own, which `decoupled_weight_decay` takes out of the gradient.
+        """
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
     def training_state(self) -> dict[str, Any]:

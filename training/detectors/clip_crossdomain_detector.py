@@ -176,7 +176,11 @@ class ClipCrossDomain(SphereDetector):
             own.append((self.identity, min(self.config.identity.weight_decay, most)))
         if self.domain is not None:
             own.append((self.domain, min(self.config.domain.weight_decay, most)))
-        groups = [{"params": list(head.parameters()), "weight_decay": decay} for head, decay in own]
+        # As L2 under Adam so large a decay would be all that a discriminator follows.
+        groups = [
+            {"params": list(head.parameters()), "weight_decay": decay, "decoupled_weight_decay": True}
+            for head, decay in own
+        ]
         apart = {id(parameter) for head, _ in own for parameter in head.parameters()}
         rest = [parameter for parameter in self.parameters() if parameter.requires_grad and id(parameter) not in apart]
         return [{"params": rest}, *groups]

@@ -36,7 +36,7 @@ class AdversaryConfig(Section):
     weight: NonNegative = 1.0
     reads: Literal["features", "cls"] = Field("features", description="what is to forget: unit features, or CLS alone")
     weight_decay: NonNegative = Field(
-        50.0, description="of the discriminator's own weights, at most 0.1 / lr; keeps it from being sure"
+        50.0, description="of the discriminator's own weights, decoupled, at most 0.1 / lr; keeps it from being sure"
     )
 
 

@@ -15,7 +15,8 @@ from training.errors import ConfigError
 def build_optimizer(detector: Detector, config: Config) -> torch.optim.Optimizer:
     """Return the optimiser over the detector's trainable parameters (`optimizer.type`; SAM's inner step is SGD).
 
-    Each group carries `initial_lr`, which the schedule multiplies.
+    Each group carries `initial_lr`, which the schedule multiplies. Weight decay is what the optimiser of that name makes of it,
+    L2 but for `adamw`; a detector's group with `decoupled_weight_decay` shrinks by lr · decay a step under every one.
 
     Raises:
         ConfigError: nothing is trainable.
@@ -36,10 +37,24 @@ def build_optimizer(detector: Detector, config: Config) -> torch.optim.Optimizer
             groups, lr=settings.lr, betas=(settings.beta1, settings.beta2), eps=settings.eps, amsgrad=settings.amsgrad
         )
     else:
+        for group in groups:
+            # Adam knows that key; SGD's own decay is always L2.
+            if group.pop("decoupled_weight_decay", False):
+                group["apart"], group["weight_decay"] = group["weight_decay"], 0.0
         optimizer = torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)
+        optimizer.register_step_pre_hook(_decay_apart)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer
+
+
+@torch.no_grad()
+def _decay_apart(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Shrink the weights of decoupled groups as AdamW does (Loshchilov & Hutter 2019, algorithm 1), outside the momentum."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if "apart" in group else ():
+            if parameter.grad is not None:
+                parameter.mul_(1 - group["lr"] * group["apart"])
 
 
 def _refine(

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers.engine_scenarios import sphere
+from helpers.engine_scenarios import rows, sphere
 from torch import nn
 
 from training.config.schema import Config
@@ -10,6 +10,11 @@ from training.detectors.base import ClassificationDetector
 from training.errors import ConfigError
 from training.optimizer.averaging import WeightAverage, recompute_statistics
 from training.optimizer.builder import build_optimizer
+from training.optimizer.schedule import set_learning_rate
+from training.trainer.distributed import Process
+from training.trainer.step import Stepper
+
+CPU = Process(0, 1, torch.device("cpu"))
 
 
 def by_name(detector, config):
@@ -61,6 +66,87 @@ def test_a_detector_s_own_rates_stay():
     config = Config(model_name="own", optimizer={"type": "adam", "adam": {"lr": 0.1}})
     found = by_name(Own(config), config)
     assert (found["a.weight"][0], found["b.weight"][0]) == (1.0, 0.1)
+
+
+class Apart(ClassificationDetector):
+    """Decays `a` as the optimiser does and `b` apart from the gradient."""
+
+    decay = 20.0
+
+    def __init__(self, config):
+        super().__init__(config)
+        torch.manual_seed(0)
+        self.a, self.b = nn.Linear(3, 2), nn.Linear(3, 2)
+
+    def param_groups(self, config):
+        apart = {"params": list(self.b.parameters()), "weight_decay": self.decay, "decoupled_weight_decay": True}
+        return [{"params": list(self.a.parameters())}, apart]
+
+
+def steps(detector, optimizer, numbers):
+    """Take steps along gradients that depend on their number alone; return the weights of `a` and `b` after each."""
+    found = []
+    for number in numbers:
+        generator = torch.Generator().manual_seed(number)
+        for parameter in detector.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        set_learning_rate(optimizer, 1 / (1 + number))
+        optimizer.step()
+        found.append((detector.a.weight.detach().clone(), detector.b.weight.detach().clone()))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw", "sgd", "sam"])
+def test_a_decay_apart_from_the_gradient_is_that_under_every_optimiser(kind, monkeypatch):
+    settings = {"lr": 0.01, "weight_decay": 0.1} | ({"momentum": 0.9} if kind in ("sgd", "sam") else {})
+    config = Config(model_name="apart", optimizer={"type": kind, kind: settings})
+    decayed, free = Apart(config), Apart(config)
+    optimizer = build_optimizer(decayed, config)
+    before = decayed.b.weight.detach().clone()
+    with_decay = steps(decayed, optimizer, range(4))
+    monkeypatch.setattr(Apart, "decay", 0.0)
+    without = steps(free, build_optimizer(free, config), range(4))
+    # The optimiser's own move depends on the gradients alone; the decay takes lr · decay of the weights beside it.
+    wanted, moved_from = before, before
+    for number in range(4):
+        own_move = without[number][1] - moved_from
+        wanted, moved_from = wanted * (1 - 0.01 / (1 + number) * 20.0) + own_move, without[number][1]
+        torch.testing.assert_close(with_decay[number][1], wanted)
+    # An ordinary parameter decays as in PyTorch: L2 but for AdamW.
+    plain = Apart(config)
+    make = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}.get(kind, torch.optim.SGD)
+    reference = make(plain.a.parameters(), **settings)
+    reference.param_groups[0]["initial_lr"] = 0.01
+    for (found, _), (same, _) in zip(with_decay, steps(plain, reference, range(4)), strict=True):
+        assert torch.equal(found, same)
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_a_resumed_optimiser_goes_on_with_that_decay(kind):
+    config = Config(model_name="apart", train_batchSize=4, optimizer={"type": kind, kind: {"lr": 0.01}})
+    alone = Apart(config)
+    whole = steps(alone, build_optimizer(alone, config), range(6))
+    first = Stepper(Apart(config), config, CPU, 6, 6)
+    steps(first.detector, first.optimizer, range(3))
+    second = Stepper(Apart(config), config, CPU, 6, 6)
+    second.detector.load_state_dict(first.detector.state_dict())
+    second.load_state(first.state())
+    assert torch.equal(steps(second.detector, second.optimizer, range(3, 6))[-1][1], whole[-1][1])
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw", "sgd", "sam"])
+def test_the_discriminators_lose_their_share_and_no_more_under_every_optimiser(kind):
+    """As L2, Adam makes a whole step of it for each weight, whatever its size."""
+    ends = []
+    for decay in (0.0, 50.0):
+        heads = {name: {"enabled": True, "weight_decay": decay} for name in ("identity", "domain")}
+        settings = {"lr": 0.0002} | ({"rho": 1e-9} if kind == "sam" else {})
+        detector, config = sphere(optimizer={"type": kind, kind: settings}, **heads)
+        before = [head.net[1].weight.detach().clone() for head in (detector.identity, detector.domain)]
+        Stepper(detector, config, CPU, 20, 20).step(rows(0), 0)
+        ends.append([head.net[1].weight.detach() for head in (detector.identity, detector.domain)])
+    for free, decayed, first in zip(*ends, before, strict=True):
+        torch.testing.assert_close(free - decayed, 0.01 * first, atol=1e-6, rtol=1e-3)
 
 
 def test_nothing_trainable_is_a_wrong_configuration():
