@@ -12,6 +12,7 @@ import numpy as np
 from training.config.schema import Config
 from training.dataset.identity import family
 from training.dataset.info import DataInfo
+from training.dataset.labels import check_labels, class_of
 from training.dataset.paths import inside, sibling
 from training.dataset.table import SPLITS, Table
 from training.dataset.table_cache import load_table
@@ -33,7 +34,7 @@ class Index:
         wanted: frames per video that are used at most, for `info.counts`.
 
     Raises:
-        DataError: a label is not in `label_dict`, or a path leaves `rgb_dir`.
+        DataError: labels that neither `label_dict` nor their ending explains (all are named), or a path leaves `rgb_dir`.
     """
 
     def __init__(
@@ -64,22 +65,23 @@ class Index:
     def _number_labels(self, rows: list[np.ndarray], config: Config) -> None:
         self._label_names: list[str] = []
         codes = []
-        for name, table, chosen in zip(self.datasets, self._tables, rows):
+        said = zip(self.datasets, self._tables, rows)
+        check_labels(
+            {name: [t.label_names[c] for c in np.unique(t.label[r])] for name, t, r in said}, config.label_dict
+        )
+        for table, chosen in zip(self._tables, rows):
             used = np.unique(table.label[chosen])
             where = np.zeros(len(table.label_names), np.int16)
             for code in used:
                 label = table.label_names[code]
-                if label not in config.label_dict:
-                    raise DataError(
-                        f"the label `{label}` of the dataset {name} is not in label_dict; "
-                        f"add `{label}: 0` (real) or `{label}: 1` (fake) to label_dict in the YAML"
-                    )
                 if label not in self._label_names:
                     self._label_names.append(label)
                 where[code] = self._label_names.index(label)
             codes.append(where[table.label[chosen]])
         self._label_code = _join(codes, np.int16)
-        self.label = np.array([config.label_dict[name] for name in self._label_names], np.int8)[self._label_code]
+        self.label = np.array([class_of(name, config.label_dict) for name in self._label_names], np.int8)[
+            self._label_code
+        ]
 
     def _manipulations(self, info: DataInfo | None) -> dict[str, int]:
         fake = {name for name, code in zip(self._label_names, range(len(self._label_names))) if self._is_fake(code)}
