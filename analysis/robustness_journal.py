@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.perturbations import SEVERITIES, perturb
+from analysis.perturbations import SEVERITIES, VERSION, perturb
 from training.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def conditions(kinds: Sequence[str], severities: Sequence[int]) -> list[tuple[st
 
 def journal_key(fingerprint: str, seed: int) -> str:
     """Return what the name of a journal ends with: another checkpoint, parameter or seed means another journal."""
-    return hashlib.sha256(json.dumps([fingerprint, seed, SEVERITIES]).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps([fingerprint, seed, SEVERITIES, VERSION]).encode()).hexdigest()[:12]
 
 
 def image_digest(video: Video) -> str:

@@ -88,6 +88,7 @@ def draw_video(path: Path, width: int, height: int, count: int) -> Path:
 
     from preprocessing.demo.build import QUICK, jobs, paths
     from preprocessing.demo.build import run as film
+    from preprocessing.h264 import encoder_frame
 
     job = jobs(QUICK, 0)[0]
     film(job, path.parent)
@@ -105,7 +106,7 @@ def draw_video(path: Path, width: int, height: int, count: int) -> Path:
             left = int((width - side) * (0.5 + 0.2 * np.sin(number / 40)))
             top = int((height - side) * (0.5 + 0.3 * np.sin(number / 25)))
             canvas[top : top + side, left : left + side] = pictures[number // 6 % len(pictures)]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(canvas, format="rgb24")))
+            container.mux(stream.encode(encoder_frame(canvas)))
         container.mux(stream.encode(None))
     return path
 

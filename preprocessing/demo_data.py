@@ -12,7 +12,7 @@ from pathlib import Path
 
 from training.cli import add_common, run
 
-VERSION = 6  # raise it when the pictures change, so that old ones are rendered again
+VERSION = 7  # raise it when the pictures change, so that old ones are rendered again
 
 
 def parser() -> argparse.ArgumentParser:

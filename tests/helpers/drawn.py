@@ -7,6 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from preprocessing.h264 import encoder_frame
+
 
 def draw_face(
     image: np.ndarray, centre: tuple[float, float], side: float, skin=(205, 160, 130), hair=(60, 40, 30)
@@ -75,7 +77,7 @@ def write_video(
         if x264:
             stream.options = {**stream.options, "x264-params": x264}
         for number in range(count):
-            frame = av.VideoFrame.from_ndarray(paint(number), format="rgb24")
+            frame = encoder_frame(paint(number))
             frame.pts = times[number] if times else number
             frame.time_base = Fraction(1, 25)
             container.mux(stream.encode(frame))

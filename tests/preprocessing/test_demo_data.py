@@ -81,13 +81,25 @@ def test_mask_videos_keep_the_masks(some):
         assert np.array_equal(picture > 127, mask > 0)
 
 
+def assert_same_films(job, first, second):
+    """What was decoded is compared, plane by plane: no conversion to RGB may hide or make a difference."""
+    for video in (build.paths(job)[0], *(v for pair in build.paths(job)[1] for v in pair)):
+        again = frames(second / video, None)
+        assert all(np.array_equal(a, b) for a, b in zip(frames(first / video, None), again, strict=True)), video
+
+
 def test_rendering_again_gives_the_same_pixels(some, tmp_path):
     for job in build.jobs(SOME, 0)[::9]:
         build.run(job, tmp_path)
-        for video in (build.paths(job)[0], *(v for pair in build.paths(job)[1] for v in pair)):
-            assert all(
-                np.array_equal(a, b) for a, b in zip(frames(some / video), frames(tmp_path / video), strict=True)
-            )
+        assert_same_films(job, some, tmp_path)
+
+
+def test_other_processes_render_the_same_pixels(tmp_path):
+    size = Size(train=0, val=0, test=0, unseen=2, frames=1)
+    for name, workers in (("here", 1), ("pool", 2)):
+        assert sum(build.render_all(tmp_path / name, size, seed=0, workers=workers)) == 8
+    for job in build.jobs(size, 0):
+        assert_same_films(job, tmp_path / "here", tmp_path / "pool")
 
 
 def test_faces_are_found_in_nearly_every_frame(some):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from helpers.drawn import numbered, read_number, scene, write_video
 
+from preprocessing.h264 import encoder_frame
 from preprocessing.video_reader import VideoReader, choose_frames
 from training.errors import ConfigError, DataError
 
@@ -70,7 +71,7 @@ def test_container_without_presentation_times(tmp_path):
         stream.width, stream.height, stream.pix_fmt = 96, 48, "yuv420p"
         stream.options = {"bf": "2", "qscale": "2"}
         for number in range(30):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(number), format="rgb24")))
+            container.mux(stream.encode(encoder_frame(numbered(number))))
         container.mux(stream.encode(None))
     with VideoReader(tmp_path / "v.avi") as video:
         got = [(number, read_number(image)) for number, image in video.frames([0, 11, 29])]
