@@ -47,7 +47,7 @@ test: setup      ## the whole test suite, in parallel
 lint: setup      ## style and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy training preprocessing analysis benchmarks
+	$(PY) -m mypy common preprocessing training prediction analysis benchmarks
 
 bench: setup     ## measured comparisons
 	$(PY) -m benchmarks all --quick

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from analysis.jobs import Job, run_missing
-from analysis.sheet import Sheet, to_markdown, write_csv, write_sheet
-from training.cli import add_common, run
-from training.errors import ConfigError, DataError
+from analysis.reporting.sheet import Sheet, to_markdown, write_csv, write_sheet
+from analysis.reproduction.jobs import Job, run_missing
+from common.cli import add_common, run
+from common.errors import ConfigError, DataError
 
 FULL = "full"
 FIELDS = ("variant", "dataset", "level", "seeds", "mean", "deviation", "difference", "p")
@@ -98,7 +98,7 @@ def common_figures(jobs: Sequence[Job]) -> list[tuple[str, dict[str, dict]]]:
     Raises:
         DataError: there is no such test set.
     """
-    from analysis.results import Run
+    from common.predictions import Run
 
     runs = [(job.title, Run(job.run_dir).datasets) for job in jobs]
     names = list(dict.fromkeys(name for _, datasets in runs for name in datasets))
@@ -187,7 +187,7 @@ def sheet(rows: list[dict[str, Any]]) -> Sheet:
 
 def draw(rows: list[dict[str, Any]], stem: Path) -> list[Path]:
     """Draw the difference to the full model, averaged over test sets, a bar per variant."""
-    from analysis import style
+    from common import style
 
     names = {row["dataset"] for row in rows}
     shown = [r for r in rows if r["variant"] != FULL and (len(names) == 1 or r["dataset"] == AVERAGE)]
@@ -220,7 +220,7 @@ def write_tables(jobs: Sequence[Job], out: Path) -> list[Path]:
 
     The runs of the full model get a section for their reports.
     """
-    from analysis.sections import Section, publish
+    from analysis.reporting.sections import Section, publish
 
     written, runs = [], common_figures(jobs)
     for level in ("frame", "video"):
@@ -271,7 +271,7 @@ def main(argv: list[str] | None = None) -> int:
     jobs = jobs_of(plan, out)
     run_missing(jobs, arguments.device, arguments.gpus)
     write_tables(jobs, out)
-    from analysis.sections import refresh_reports
+    from analysis.reporting.sections import refresh_reports
 
     refresh_reports([job.run_dir for job in jobs if job.title == FULL])
     return 0

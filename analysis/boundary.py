@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.cli import add_common, run
+from common.cli import add_common, run
 
 MAPS = ("W", "Sobel")
 
@@ -46,7 +46,7 @@ def maps_of(detector: Any, image: Any) -> dict[str, NDArray]:
     import torch
     from torch.nn import functional as F
 
-    from training.errors import DataError
+    from common.errors import DataError
     from training.modules.boundary_mining import sobel
 
     with torch.inference_mode():
@@ -135,11 +135,11 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
-    from analysis.model import load_trained
-    from analysis.progress import progress
-    from analysis.sections import Section, folder_of, refresh_reports, write_section
-    from training.errors import ConfigError, DataError
-    from training.io import write_json
+    from analysis.reporting.sections import Section, folder_of, refresh_reports, write_section
+    from common.errors import ConfigError, DataError
+    from common.io import write_json
+    from common.progress import progress
+    from prediction.trained import load_trained
 
     if not 0 < arguments.band < 0.5:
         raise ConfigError(f"--band {arguments.band} is no share of the side; give a number between 0 and 0.5")

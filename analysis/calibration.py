@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from training.cli import add_common, run
-from training.errors import ConfigError, DataError
+from common.cli import add_common, run
+from common.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from analysis.model import Trained
-    from analysis.results import Predictions
+    from common.predictions import Predictions
+    from prediction.trained import Trained
 
 LIMIT = 1e-7  # probabilities are kept this far from 0 and 1 before taking logits
 
@@ -141,7 +141,7 @@ def draw_reliability(axes: Axes, data: Predictions, temperature: float, title: s
 
     The area of a point shows how many samples its bin has.
     """
-    from analysis import style
+    from common import style
 
     axes.plot([0, 1], [0, 1], color=style.NEUTRAL, linewidth=0.8, linestyle=":")
     for number, (name, p) in enumerate(
@@ -163,11 +163,11 @@ def draw_reliability(axes: Axes, data: Predictions, temperature: float, title: s
 
 def validation_predictions(trained: Trained) -> Predictions:
     """Return the validation split's predictions of this checkpoint: those of an earlier call, or new ones, which are kept."""
-    from analysis.model import predict_images, videos
-    from analysis.progress import progress
-    from analysis.results import read_predictions
-    from analysis.sections import folder_of
-    from training.io import atomic_write
+    from analysis.reporting.sections import folder_of
+    from common.io import atomic_write
+    from common.predictions import read_predictions
+    from common.progress import progress
+    from prediction.trained import predict_images, videos
 
     kept = folder_of(trained.path, "calibration") / f"val_predictions-{trained.fingerprint()[:12]}.csv"
     if kept.exists():
@@ -199,16 +199,16 @@ def without_tested(val: Predictions, tests: Iterable[Predictions]) -> Prediction
 
 def _same_video(name: str) -> str:
     """Return `family/label/name` of a unique name, as `Index.same_video_keys` does."""
-    from training.dataset.identity import family
+    from common.datasets import family
 
     dataset, label, *_, own = name.split("/")
     return f"{family(dataset)}/{label}/{own}"
 
 
 def _write(run_dir: Path, point: dict, judged: dict[str, dict], data: dict[str, Any]) -> None:
-    from analysis import style
-    from analysis.sections import Section, folder_of, write_section
-    from training.io import write_json
+    from analysis.reporting.sections import Section, folder_of, write_section
+    from common import style
+    from common.io import write_json
 
     folder = folder_of(run_dir, "calibration")
     write_json(folder / "calibration.json", {"operating_point": point, "datasets": judged})
@@ -254,9 +254,9 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
-    from analysis.results import Run, read_predictions
-    from analysis.sections import refresh_reports
-    from training.io import write_json
+    from analysis.reporting.sections import refresh_reports
+    from common.io import write_json
+    from common.predictions import Run, read_predictions
 
     source = Run(arguments.run_dir)
     tests = {name: source.predictions(name) for name in source.datasets}
@@ -264,7 +264,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.val_predictions:
         val = read_predictions(Path(arguments.val_predictions))
     else:
-        from analysis.model import load_trained
+        from prediction.trained import load_trained
 
         trained = load_trained(source.path, arguments.set, arguments.device)
         val = validation_predictions(trained)

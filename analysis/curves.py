@@ -10,13 +10,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.cli import add_common, run
+from common.cli import add_common, run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from analysis.results import Predictions
+    from common.predictions import Predictions
 
 DET_TICKS = (0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
 MOST_POINTS = 1500
@@ -35,7 +35,7 @@ def thin(x: NDArray, y: NDArray, points: int = MOST_POINTS) -> tuple[NDArray, ND
 
 def draw_roc(axes: Axes, curves: dict[str, Predictions], captions: dict[str, str] | None = None) -> None:
     """Draw one ROC curve per name: true-positive rate (fakes found) over false-positive rate (reals flagged)."""
-    from analysis import style
+    from common import style
     from training.metrics.ranking import roc_points
 
     axes.plot([0, 1], [0, 1], color=style.NEUTRAL, linewidth=0.8, linestyle=":")
@@ -52,7 +52,7 @@ def draw_det(axes: Axes, curves: dict[str, Predictions]) -> None:
     import numpy as np
     from scipy.stats import norm
 
-    from analysis import style
+    from common import style
     from training.metrics.ranking import roc_points
 
     # A rate of 0 has no normal deviate; what cannot be told from 0 with these samples is drawn at the border.
@@ -76,7 +76,7 @@ def draw_histogram(axes: Axes, data: Predictions, title: str) -> None:
     """Draw the distribution of scores of each class, every class to the same area."""
     import numpy as np
 
-    from analysis import style
+    from common import style
 
     bins = np.linspace(0, 1, 41)
     for label, name, colour in ((0, "real", style.REAL), (1, "fake", style.FAKE)):
@@ -107,7 +107,7 @@ def write_curves(
     Args:
         captions: of the ROC curves, by name. title: what all curves have in common.
     """
-    from analysis import style
+    from common import style
 
     written = []
     with style.figure(4.4, 4.2) as (drawing, axes):
@@ -140,8 +140,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
-    from analysis.results import Run, unique_names
-    from training.errors import DataError
+    from common.errors import DataError
+    from common.predictions import Run, unique_names
 
     runs = [Run(path) for path in arguments.runs]
     names = unique_names(runs, arguments.names)

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.sheet import Sheet, write_csv, write_sheet
-from training.cli import add_common, run
-from training.errors import ConfigError
+from analysis.reporting.sheet import Sheet, write_csv, write_sheet
+from common.cli import add_common, run
+from common.errors import ConfigError
 
 if TYPE_CHECKING:
     from training.config import Config
@@ -159,7 +159,7 @@ def measure(path: str, overrides: list[str], device: str, batch_size: int, repea
 
 def mean_auc(path: str) -> tuple[float | None, str]:
     """Return the mean frame AUC over a run's test sets, and their names; None when it is no tested run."""
-    from analysis.results import Run
+    from common.predictions import Run
 
     if not (Path(path) / "results" / "results.json").exists():
         return None, ""
@@ -176,7 +176,7 @@ def draw(rows: list[dict[str, Any]], stem: Path) -> list[Path]:
     """Draw AUC (where known, else speed with its spread) over multiply-adds, the area of a point following the parameters."""
     from matplotlib.ticker import NullFormatter
 
-    from analysis import style
+    from common import style
 
     known = [row for row in rows if row["auc"] is not None]
     key, label = ("auc", "Mean frame AUC") if known else ("inference_per_s", "Images per second, inference")
@@ -234,7 +234,7 @@ def sheet(rows: list[dict[str, Any]]) -> Sheet:
 
 def _report(rows: list[dict[str, Any]], sources: list[str], figures: list[Path], table: Sheet) -> None:
     """Show the table in the reports of those sources that are run directories."""
-    from analysis.sections import Section, publish, refresh_reports
+    from analysis.reporting.sections import Section, publish, refresh_reports
 
     runs = [Path(path) for path in sources if Path(path).is_dir()]
     section = Section(table.title, table.caption, columns=table.columns, rows=table.rows)
@@ -263,8 +263,8 @@ def main(argv: list[str] | None = None) -> int:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    from analysis.progress import progress
-    from training.device import pick_device
+    from common.device import pick_device
+    from common.progress import progress
 
     device = str(pick_device(arguments.device))
     rows = []

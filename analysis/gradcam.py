@@ -16,10 +16,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.cli import add_common, run
+from common.cli import add_common, run
 
 if TYPE_CHECKING:
-    from analysis.model import Video
+    from prediction.trained import Video
 
 FIELDS = (
     "video",
@@ -64,8 +64,8 @@ def explain(detector: Any, chosen: list[tuple[Video, int]]) -> list[dict[str, An
     """Return `{"video", "image" (3, H, W), "prob", "maps": {name: (H, W)}, "mask"}` of each chosen sample."""
     import torch
 
-    from analysis.model import predict_images
-    from analysis.saliency import all_maps
+    from prediction.saliency import all_maps
+    from prediction.trained import predict_images
 
     found = []
     for video, position in chosen:
@@ -86,8 +86,8 @@ def faithfulness(detector: Any, explained: list[dict[str, Any]], seed: int = 0) 
     """
     import numpy as np
 
-    from analysis.progress import progress
-    from analysis.saliency import GRID, cell_order, deletion_insertion, mass_inside
+    from common.progress import progress
+    from prediction.saliency import GRID, cell_order, deletion_insertion, mass_inside
 
     rows = []
     fakes = [entry for entry in explained if entry["video"].label == 1]
@@ -107,7 +107,7 @@ def faithfulness(detector: Any, explained: list[dict[str, Any]], seed: int = 0) 
 
 def draw(explained: list[dict[str, Any]], stem: Path) -> list[Path]:
     """Draw a row per face: the face, the true mask where there are masks, and each map over the face."""
-    from analysis import style
+    from common import style
 
     names = list(dict.fromkeys(name for entry in explained for name in entry["maps"]))
     masks = any(entry["mask"] is not None for entry in explained)
@@ -139,7 +139,7 @@ def draw(explained: list[dict[str, Any]], stem: Path) -> list[Path]:
 
 def summary(rows: list[dict[str, Any]]) -> list[list[str]]:
     """Return the means per map as texts for the report; the gains over chance with 95 % t-intervals over faces."""
-    from analysis.style import map_title
+    from common.style import map_title
 
     table = []
     for name in dict.fromkeys(row["map"] for row in rows):
@@ -167,8 +167,8 @@ def _against_chance(pairs: list[tuple[float, float]]) -> list[str]:
 
 
 def _write(folder: Path, explained: list[dict], shown: int, rows: list[dict]) -> None:
-    from analysis.sections import Section, write_section
-    from training.io import atomic_write
+    from analysis.reporting.sections import Section, write_section
+    from common.io import atomic_write
 
     text = io.StringIO()
     writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
@@ -203,10 +203,10 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
-    from analysis.model import load_trained, videos
-    from analysis.progress import progress
-    from analysis.sections import folder_of, refresh_reports
-    from training.errors import DataError
+    from analysis.reporting.sections import folder_of, refresh_reports
+    from common.errors import DataError
+    from common.progress import progress
+    from prediction.trained import load_trained, videos
 
     trained = load_trained(arguments.run_dir, [*arguments.set, "with_mask=true"], arguments.device)
     loader = trained.loader("test", arguments.datasets or trained.config.test_dataset[:1])

@@ -17,14 +17,22 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from analysis.leaderboard_formats import caption, cell_text, row_name, to_html, to_latex, to_markdown
-from analysis.leaderboard_table import SOURCE, Entry, Table, build_table, published_entries, seeds_entry, within_of
-from analysis.results import Run, unique_names
-from analysis.sections import Section, publish, refresh_reports
-from analysis.sheet import Sheet, write_csv, write_sheet
-from training.cli import add_common, run
-from training.errors import DataError
-from training.io import atomic_write
+from analysis.reporting.leaderboard_formats import caption, cell_text, row_name, to_html, to_latex, to_markdown
+from analysis.reporting.leaderboard_table import (
+    SOURCE,
+    Entry,
+    Table,
+    build_table,
+    published_entries,
+    seeds_entry,
+    within_of,
+)
+from analysis.reporting.sections import Section, publish, refresh_reports
+from analysis.reporting.sheet import Sheet, write_csv, write_sheet
+from common.cli import add_common, run
+from common.errors import DataError
+from common.io import atomic_write
+from common.predictions import Run, unique_names
 
 COMPARISON = ("dataset", "level", "a", "b", "auc_a", "auc_b", "difference", "low", "high", "p_delong", "p_bootstrap")
 

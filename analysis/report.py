@@ -9,9 +9,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from training.cli import add_common, run
+from common.cli import add_common, run
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "reporting" / "templates"
 LEVELS = ("frame", "video")
 TITLES = {"auc": "AUC", "eer": "EER", "ap": "AP", "acc": "ACC", "acc_real": "ACC real", "acc_fake": "ACC fake"}
 
@@ -28,11 +28,11 @@ def write_report(run_dir: str | Path) -> Path:
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    from analysis import report_charts as charts
-    from analysis.report_faces import example_groups
-    from analysis.results import Run
-    from analysis.style import map_title
-    from training.io import atomic_write
+    from analysis.reporting import charts
+    from analysis.reporting.faces import example_groups
+    from common.io import atomic_write
+    from common.predictions import Run
+    from common.style import map_title
 
     source = Run(run_dir)
     examples = [entry for name in source.datasets if (entry := example_groups(source.folder(name), name))]

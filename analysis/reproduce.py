@@ -1,6 +1,6 @@
 """Build a table of the paper from nothing: check data and weights, do the runs that are missing, write the tables.
 
-    python analysis/reproduce.py cross_domain                    published protocol (analysis/scales/full.yaml)
+    python analysis/reproduce.py cross_domain                    published protocol (analysis/reproduction/scales/full.yaml)
     python analysis/reproduce.py all --scale demo                the same on the demo's synthetic faces
 
 Tables: cross_domain (the main table), comparison (beside Xception and linear CLIP, with tests), robustness, ablation, all.
@@ -16,13 +16,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.cli import add_common, run
-from training.errors import DataError
+from common.cli import add_common, run
+from common.errors import DataError
 
 if TYPE_CHECKING:
-    from analysis.jobs import Job
-    from analysis.results import Run
-    from analysis.scale import Scale
+    from analysis.reproduction.jobs import Job
+    from analysis.reproduction.scale import Scale
+    from common.predictions import Run
 
 
 def cross_domain_jobs(scale: Scale, out: Path) -> list[Job]:
@@ -46,7 +46,7 @@ def ablation_jobs(scale: Scale, out: Path) -> list[Job]:
 
 
 def _grouped(jobs: Sequence[Job]) -> dict[str, list[Run]]:
-    from analysis.results import Run
+    from common.predictions import Run
 
     groups: dict[str, list[Run]] = {}
     for job in jobs:
@@ -108,8 +108,8 @@ def check(scale: Scale, jobs: Sequence[Job], measured: Sequence[Job], fetch: boo
     Raises:
         DataError: something is missing. ConfigError: a run directory holds a run of other settings.
     """
-    from analysis.jobs import is_done
-    from analysis.requirements import missing
+    from analysis.reproduction.jobs import is_done
+    from analysis.reproduction.requirements import missing
 
     # Whatever is missing is said first: a setting that cannot be read would stop the question of what is done.
     problems = missing([job for job in jobs if not job.tested or job in measured], fetch)
@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _scale_of(arguments: argparse.Namespace) -> Scale:
-    from analysis.scale import read_scale
+    from analysis.reproduction.scale import read_scale
 
     scale = read_scale(arguments.scale)
     changes: dict[str, object] = {"seeds": arguments.seeds or scale.seeds, "set": [*scale.set, *arguments.set]}
@@ -158,8 +158,8 @@ def _scale_of(arguments: argparse.Namespace) -> Scale:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
-    from analysis.jobs import run_missing
-    from analysis.sections import refresh_reports
+    from analysis.reporting.sections import refresh_reports
+    from analysis.reproduction.jobs import run_missing
 
     scale = _scale_of(arguments)
     out = Path(arguments.out or f"logs/reproduce/{Path(arguments.scale).stem}")

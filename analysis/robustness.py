@@ -13,10 +13,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.perturbations import KINDS, SEVERITIES
-from analysis.robustness_journal import CLEAN, conditions, journal_key, measure
-from analysis.sheet import Sheet, write_csv, write_sheet
-from training.cli import add_common, run
+from analysis.measures.robustness_journal import CLEAN, conditions, journal_key, measure
+from analysis.reporting.sheet import Sheet, write_csv, write_sheet
+from common.cli import add_common, run
+from training.dataset.perturbations import KINDS, SEVERITIES
 
 FIELDS = ("detector", "dataset", "level", "kind", "severity", "parameter", "value", "auc", "low", "high")
 RESAMPLES = 500
@@ -57,7 +57,7 @@ def draw(rows: Sequence[dict], stem: Path, level: str = "frame") -> list[Path]:
     """Draw AUC over severity, one panel per perturbation, one line per detector and test set; write PNG and PDF."""
     import numpy as np
 
-    from analysis import style
+    from common import style
 
     rows = [row for row in rows if row["level"] == level]
     kinds = list(dict.fromkeys(row["kind"] for row in rows if row["kind"] != CLEAN))
@@ -140,7 +140,7 @@ def write_tables(rows: Sequence[dict], out: Path) -> list[Path]:
 
 def _finish(rows: list[dict], folder: Path) -> None:
     """Leave table, figure and report section in the run's own folder."""
-    from analysis.sections import Section, write_section
+    from analysis.reporting.sections import Section, write_section
 
     write_csv(rows, FIELDS, folder / "robustness.csv")
     draw(rows, folder / "robustness")
@@ -194,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", metavar="DIR", help="where the common table and figure go (default: the first run's)")
     parser.add_argument("--seed", type=int, default=0, help="of noise and occlusion (default 0)")
-    from analysis.model import add_model_arguments
+    from prediction.trained import add_model_arguments
 
     add_model_arguments(parser)
     add_common(parser)
@@ -204,10 +204,10 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
-    from analysis.model import load_trained, videos
-    from analysis.progress import progress
-    from analysis.results import Run, unique_names
-    from analysis.sections import folder_of, refresh_reports
+    from analysis.reporting.sections import folder_of, refresh_reports
+    from common.predictions import Run, unique_names
+    from common.progress import progress
+    from prediction.trained import load_trained, videos
 
     names = unique_names([Run(path) for path in arguments.runs], arguments.names)
     wanted = conditions(arguments.kinds, arguments.severities)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from training.cli import add_common, run
+from common.cli import add_common, run
 
 if TYPE_CHECKING:
-    from analysis.model import Video
+    from prediction.trained import Video
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
@@ -67,8 +67,8 @@ def _band(rows: NDArray) -> tuple[NDArray, NDArray]:
 
 def write_spectra(spectra: dict[str, dict[str, NDArray]], folder: Path) -> None:
     """Write spectra.csv and the figure: the spectra, and below them fake less real."""
-    from analysis import style
-    from training.io import atomic_write
+    from common import style
+    from common.io import atomic_write
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -118,9 +118,9 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
-    from analysis.model import videos
-    from analysis.progress import progress
-    from analysis.sections import Section, folder_of, refresh_reports, write_section
+    from analysis.reporting.sections import Section, folder_of, refresh_reports, write_section
+    from common.progress import progress
+    from prediction.trained import videos
     from training.config import load_config
     from training.dataset import build_loader
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.cli import add_common, run
-from training.errors import DataError
+from common.cli import add_common, run
+from common.errors import DataError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from analysis.results import Run
+    from common.predictions import Run
 
 MOST_NAMES = 7  # as many as there are pairs of colour and mark
 
@@ -60,7 +60,7 @@ def embed(feat: NDArray, method: str, seed: int) -> NDArray[np.float64]:
 
 def draw_points(axes: Axes, points: NDArray, names: NDArray, title: str) -> None:
     """Draw points `(N, 2)` coloured by name; beyond seven names the rarer ones are grey."""
-    from analysis import style
+    from common import style
 
     kinds, counts = np.unique(names, return_counts=True)
     shown = kinds[np.argsort(-counts, kind="stable")][:MOST_NAMES]
@@ -83,7 +83,7 @@ def draw_points(axes: Axes, points: NDArray, names: NDArray, title: str) -> None
 
 def numbers(data: dict[str, NDArray], rng: np.random.Generator) -> dict[str, Any]:
     """Return alignment, uniformity and the identity probe of the features."""
-    from analysis.features import MOST, alignment, identity_probe, subsample, uniformity
+    from analysis.measures.features import MOST, alignment, identity_probe, subsample, uniformity
 
     rows = subsample(len(data["feat"]), MOST, rng)
     people = data["feat"], data["target_id"], data["video"]
@@ -98,10 +98,10 @@ def numbers(data: dict[str, NDArray], rng: np.random.Generator) -> dict[str, Any
 
 def write_run(source: Run, datasets: list[str], methods: list[str], points: int, seed: int) -> dict[str, Any]:
     """Write figures, features.json and the report section of one run; return its numbers."""
-    from analysis import style
-    from analysis.features import subsample
-    from analysis.sections import Section, folder_of, write_section
-    from training.io import write_json
+    from analysis.measures.features import subsample
+    from analysis.reporting.sections import Section, folder_of, write_section
+    from common import style
+    from common.io import write_json
 
     folder = folder_of(source.path, "features")
     data = gather_features(source, datasets)
@@ -165,9 +165,9 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
-    from analysis.progress import progress
-    from analysis.results import Run, unique_names
-    from analysis.sections import refresh_reports
+    from analysis.reporting.sections import refresh_reports
+    from common.predictions import Run, unique_names
+    from common.progress import progress
 
     runs = [Run(path) for path in arguments.runs]
     for name, source in progress(list(zip(unique_names(runs, arguments.names), runs)), "runs", len(runs)):

@@ -11,9 +11,9 @@ import os
 import sys
 from pathlib import Path
 
-from training.cli import add_common
-from training.cli import run as run_program
-from training.errors import ConfigError
+from common.cli import add_common
+from common.cli import run as run_program
+from common.errors import ConfigError
 
 FOLDER = Path(__file__).parent
 COLUMNS = ("name", "unit", "ours", "reference", "ratio", "agreement")
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
     if rows:
         print(f"\nmachine: {rows[0]['machine']}")
     if arguments.json:
-        from training.io import write_json
+        from common.io import write_json
 
         write_json(arguments.json, rows)
         print(f"written: {os.path.abspath(arguments.json)}")

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from analysis.jobs import Job, run_missing
+from analysis.reproduction.jobs import Job, run_missing
 from benchmarks import row
-from training.errors import DataError
-from training.io import read_json
+from common.errors import DataError
+from common.io import read_json
 
 SETTINGS = Path(__file__).with_suffix(".yaml")
 YAMLS = Path(__file__).parents[1] / "training" / "config" / "detector"

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from training.cli import add_common, run
+from common.cli import add_common, run
 
 HERE = Path(__file__).parent
 
@@ -93,7 +93,7 @@ def faces() -> Path:
     import cv2
     import numpy as np
 
-    from training.errors import DataError
+    from common.errors import DataError
 
     root = HERE.parent / "datasets" / "demo" / "videos"
     if not (root / "demo.json").exists():

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from training.cli import add_common, run
+from common.cli import add_common, run
 
 VERSION = 7  # raise it when the pictures change, so that old ones are rendered again
 
@@ -35,9 +35,9 @@ def main() -> None:
     args = parser().parse_args()
     from dataclasses import asdict
 
+    from common.errors import ConfigError
+    from common.io import make_folder, write_json
     from preprocessing.demo.build import QUICK, Size, jobs, render_all
-    from training.errors import ConfigError
-    from training.io import make_folder, write_json
 
     for flag, value in (("--seed", args.seed), ("--workers", args.workers)):
         if value is not None and value < 0:
@@ -66,8 +66,8 @@ def main() -> None:
 
 def _read(stamp: Path) -> object:
     """Return what an earlier call says it rendered; one that is missing or damaged says nothing."""
-    from training.errors import DataError
-    from training.io import read_json
+    from common.errors import DataError
+    from common.io import read_json
 
     try:
         return read_json(stamp)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common.errors import DataError
+from common.io import atomic_write
 from preprocessing.layouts import Facts, Group, Layout
 from preprocessing.layouts._base import SPLITS
-from training.errors import DataError
-from training.io import atomic_write
 
 Index = dict[str, Any]
 

@@ -4,8 +4,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from common.errors import ProjectError
 from preprocessing.extraction import Outcome, Settings
-from training.errors import ProjectError
 
 FINISHED = ("done", "partial", "no_face")
 

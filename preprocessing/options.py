@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from training.errors import ConfigError, DataError
+from common.errors import ConfigError, DataError
 
 CONFIG = Path(__file__).parent / "config.yaml"
 WHOLE_NUMBERS = ("num_frames", "stride", "workers", "quality")
@@ -21,7 +21,7 @@ def section(path: str | os.PathLike | None, name: str) -> dict[str, Any]:
     Raises:
         ConfigError: no such file, not YAML, no such section, or a value of the wrong type.
     """
-    from training.config.yaml_source import Source
+    from common.yaml_source import Source
 
     file = Path(path) if path is not None else CONFIG
     source = Source.from_file(file)

@@ -7,8 +7,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from common.errors import ConfigError
 from preprocessing.extraction import Job, Outcome, process_video
-from training.errors import ConfigError
 
 Work = Callable[[Job], Outcome]
 

@@ -7,7 +7,7 @@ Start it again after an interruption and it goes on where it was; `manifest.json
 
 import argparse
 
-from training.cli import add_common, run
+from common.cli import add_common, run
 
 
 def parser() -> argparse.ArgumentParser:

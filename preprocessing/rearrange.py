@@ -5,7 +5,7 @@ python preprocessing/rearrange.py --dataset_name FaceForensics++ --dataset_root_
 
 import argparse
 
-from training.cli import add_common, run
+from common.cli import add_common, run
 
 
 def parser() -> argparse.ArgumentParser:

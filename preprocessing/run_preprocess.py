@@ -8,13 +8,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from common.errors import ConfigError, DataError
+from common.io import make_folder
 from preprocessing.extraction import Job, Outcome, Settings
 from preprocessing.layouts import Group, Layout, find_layout
 from preprocessing.manifest import Manifest
 from preprocessing.options import dataset_folder
 from preprocessing.progress import Progress
-from training.errors import ConfigError, DataError
-from training.io import make_folder
 
 
 def preprocess(

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from common.errors import ConfigError
 from preprocessing.frame_index import IndexReport, build_index, write_indexes
 from preprocessing.layouts import find_layout
 from preprocessing.options import dataset_folder
 from preprocessing.run_preprocess import chosen_groups, say
-from training.errors import ConfigError
 
 _SHOWN = 20
 

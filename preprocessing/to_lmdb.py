@@ -5,7 +5,7 @@ python preprocessing/to_lmdb.py --dataset_name FaceForensics++ --dataset_root_pa
 
 import argparse
 
-from training.cli import add_common, run
+from common.cli import add_common, run
 
 
 def parser() -> argparse.ArgumentParser:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.errors import ConfigError, DataError
+from common.errors import ConfigError, DataError
 
 MODES = ("fixed_num_frames", "fixed_stride")
 

@@ -8,7 +8,7 @@ import pytest
 from helpers.training_runs import call, state
 
 from analysis import leaderboard, report
-from analysis.results import Run
+from common.predictions import Run
 from training import Predictor, test
 
 FIRST = Path(__file__).parent / "fixtures" / "first_house"

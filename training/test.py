@@ -8,7 +8,7 @@
 import argparse
 from pathlib import Path
 
-from training.cli import add_common, run
+from common.cli import add_common, run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,13 +40,13 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Parse, build, test, report."""
     args = parser().parse_args()
-    from training import runs
+    from common.errors import WeightsError
+    from common.rundir import RunDir, new_run_dir
+    from training import session as runs
     from training.config import load_config
-    from training.errors import WeightsError
     from training.trainer import distributed
     from training.trainer.checkpoint import data_info_of
     from training.trainer.journal import open_log
-    from training.trainer.rundir import RunDir, new_run_dir
 
     open_log(None)
     source = Path(args.detector_path)

@@ -7,7 +7,7 @@
 import argparse
 from pathlib import Path
 
-from training.cli import add_common, run
+from common.cli import add_common, run
 
 DEFAULT = Path(__file__).parent / "config" / "detector" / "demo.yaml"
 
@@ -48,7 +48,7 @@ def main() -> None:
     """Parse, build, train, test, report."""
     args = parser().parse_args()
     from training.config import load_config
-    from training.runs import overrides_from
+    from training.session import overrides_from
     from training.trainer import distributed
     from training.trainer.journal import open_log
 
@@ -62,13 +62,13 @@ def main() -> None:
 
 
 def _train(args, config, process) -> None:
-    from training import runs
+    from common.rundir import RunDir, new_run_dir
+    from training import session as runs
     from training.trainer.checkpoint import check_resumable, newest_checkpoint
     from training.trainer.journal import log, open_log
-    from training.trainer.rundir import RunDir, new_run_dir
 
     if args.resume == "auto" and not args.log_dir:
-        from training.errors import ConfigError
+        from common.errors import ConfigError
 
         raise ConfigError("--resume auto needs --log_dir, the run directory to look in")
     train, val, note = runs.training_loaders(config, process)
@@ -92,7 +92,7 @@ def _train(args, config, process) -> None:
 
 
 def _train_there(detector, config, process, folder, training, tests, resume_from) -> None:
-    from training import runs
+    from training import session as runs
     from training.trainer.journal import log
     from training.trainer.trainer import Trainer
 

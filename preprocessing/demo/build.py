@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.io import atomic_write
 from preprocessing.demo.camera import draw_camera
 from preprocessing.demo.domains import CELEB, FORENSICS, WILD, Domain, Method
 from preprocessing.demo.forgery import around, forge, region_mask
@@ -19,7 +20,6 @@ from preprocessing.demo.identity import Identity, draw_identity
 from preprocessing.demo.motion import Expression, Performance, act, perform
 from preprocessing.demo.scene import draw_background, draw_light, render
 from preprocessing.demo.video import write_masks, write_video
-from training.io import atomic_write
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.errors import ConfigError
+from common.errors import ConfigError
 
 
 class Box(NamedTuple):

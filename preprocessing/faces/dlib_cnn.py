@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import ConfigError, DataError
 from preprocessing.faces.detection import Box
-from training.errors import ConfigError, DataError
 
 _FILE = "models/mmod_human_face_detector.dat"
 

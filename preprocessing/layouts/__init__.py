@@ -4,8 +4,8 @@ import importlib
 import pkgutil
 from functools import cache
 
+from common.errors import ConfigError
 from preprocessing.layouts._base import Facts, Group, Layout, SourceVideo
-from training.errors import ConfigError
 
 __all__ = ["Facts", "Group", "Layout", "SourceVideo", "available_layouts", "find_layout"]
 

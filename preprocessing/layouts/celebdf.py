@@ -9,9 +9,9 @@ as well). Identity: `idA_NNNN` shows A; `idA_idB_NNNN` is A's video with B's fac
 
 from pathlib import Path
 
+from common.datasets import identities
+from common.errors import DataError
 from preprocessing.layouts._base import Describe, Facts, Group, Layout, read_lines
-from training.dataset.identity import identities
-from training.errors import DataError
 
 _LIST = "List_of_testing_videos.txt"
 _FOLDERS = {"Celeb-real": "real", "YouTube-real": "real", "Celeb-synthesis": "fake"}

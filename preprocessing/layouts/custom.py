@@ -12,8 +12,8 @@ import csv
 import io
 from pathlib import Path, PurePosixPath
 
+from common.errors import DataError
 from preprocessing.layouts._base import SPLITS, Describe, Facts, Group, Layout, SourceVideo
-from training.errors import DataError
 
 _KINDS = ("real", "fake")
 _WORDS = {"real": "real", "0": "real", "fake": "fake", "1": "fake"}

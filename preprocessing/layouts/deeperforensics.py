@@ -9,9 +9,9 @@ Identity: `<target>_<actor>`: a FaceForensics++ person's video with the actor's 
 
 from pathlib import Path
 
+from common.datasets import identities
+from common.errors import ConfigError, DataError
 from preprocessing.layouts._base import SPLITS, Describe, Facts, Group, Layout, read_lines
-from training.dataset.identity import identities
-from training.errors import ConfigError, DataError
 
 PERTURBATIONS = (
     "end_to_end",

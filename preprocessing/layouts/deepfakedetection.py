@@ -9,9 +9,9 @@ Identity: the two-digit actor numbers, target first.
 
 from pathlib import Path
 
+from common.datasets import identities
 from preprocessing.layouts._base import SPLITS, Describe, Facts, Group, Layout
 from preprocessing.layouts.faceforensics import sequence_groups
-from training.dataset.identity import identities
 
 
 class DeepFakeDetection(Layout):

@@ -10,8 +10,8 @@ Identity: `identity` of a recording; `identity-target` and `identity-source` of 
 import csv
 from pathlib import Path
 
+from common.errors import DataError
 from preprocessing.layouts._base import Describe, Facts, Group, Layout
-from training.errors import DataError
 
 _REAL, _FAKE = "DSv1_Real", "DSv1_Fake"
 _FILES = ("annotations-real.csv", "annotations-fake.csv", "annotations-split-def.csv")

@@ -9,10 +9,10 @@ Splits: FaceForensics++'s lists (`ff`); everything is for testing (`cdf`). Ident
 
 from pathlib import Path
 
+from common.datasets import identities
+from common.errors import ConfigError, DataError
 from preprocessing.layouts._base import Describe, Facts, Group, Layout, SourceVideo
 from preprocessing.layouts.faceforensics import read_splits
-from training.dataset.identity import identities
-from training.errors import ConfigError, DataError
 
 _REAL, _FAKE = "roop_Real", "roop_Fake"
 _REALS = {

@@ -11,9 +11,9 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from common.errors import DataError
+from common.io import read_json
 from preprocessing.layouts._base import Describe, Facts, Group, Layout
-from training.errors import DataError
-from training.io import read_json
 
 _REAL, _FAKE = "DFDC_Real", "DFDC_Fake"
 

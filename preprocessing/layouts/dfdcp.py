@@ -9,10 +9,10 @@ Identity: the actor numbers in a clip's name, target first.
 
 from pathlib import Path
 
+from common.datasets import identities
+from common.errors import DataError
+from common.io import read_json
 from preprocessing.layouts._base import Describe, Facts, Group, Layout
-from training.dataset.identity import identities
-from training.errors import DataError
-from training.io import read_json
 
 _FOLDERS = {"original_videos": "DFDCP_Real", "method_A": "DFDCP_FakeA", "method_B": "DFDCP_FakeB"}
 

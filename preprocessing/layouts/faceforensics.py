@@ -10,10 +10,10 @@ Identity: the name of an original; a manipulation's name says target (whose vide
 from pathlib import Path
 from typing import Any
 
+from common.datasets import identities
+from common.errors import DataError
+from common.io import read_json
 from preprocessing.layouts._base import Describe, Facts, Group, Layout
-from training.dataset.identity import identities
-from training.errors import DataError
-from training.io import read_json
 
 COMPRESSIONS = ("raw", "c23", "c40")
 METHODS = {"Deepfakes": "FF-DF", "Face2Face": "FF-F2F", "FaceSwap": "FF-FS", "NeuralTextures": "FF-NT"}

@@ -7,9 +7,10 @@ import pytest
 import yaml
 from scipy.stats import t
 
-from analysis import ablation, jobs
+from analysis import ablation
 from analysis.ablation import AVERAGE, Plan, folder_name, jobs_of, main, paired_p, read_plan, summarise
-from training.errors import ConfigError, DataError, ProjectError
+from analysis.reproduction import jobs
+from common.errors import ConfigError, DataError, ProjectError
 
 PLAN = {
     "detector": "d.yaml",

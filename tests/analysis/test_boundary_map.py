@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
 from analysis.boundary import edge_band, maps_of, measure, pixel_auc, summarise
-from training.errors import DataError
+from common.errors import DataError
 
 
 def square(side=32):

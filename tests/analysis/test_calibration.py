@@ -15,8 +15,8 @@ from analysis.calibration import (
     threshold_at_tpr,
     without_tested,
 )
-from analysis.results import Predictions
-from training.errors import ConfigError, DataError
+from common.errors import ConfigError, DataError
+from common.predictions import Predictions
 
 
 def calibrated(n=20_000, seed=0):

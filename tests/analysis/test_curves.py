@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from analysis import style
 from analysis.curves import auc_caption, draw_det, draw_histogram, draw_roc, main, thin
-from analysis.results import Run
-from training.errors import DataError
+from common import style
+from common.errors import DataError
+from common.predictions import Run
 
 
 def test_thinning_keeps_the_curve():

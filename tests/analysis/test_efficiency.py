@@ -6,8 +6,8 @@ from torch import nn
 
 from analysis import efficiency
 from analysis.efficiency import draw, mean_auc, multiply_adds, speed, synthetic_batch
+from common.errors import ConfigError
 from training.config.schema import Config
-from training.errors import ConfigError
 
 CLIP_LINEAR = Path(efficiency.__file__).parents[1] / "training/config/detector/clip_linear.yaml"
 
@@ -76,7 +76,7 @@ def test_batch_has_what_a_loader_gives():
 
 def test_auc_of_a_run_is_the_mean_over_its_test_sets(run_dir, tmp_path):
     value, names = mean_auc(str(run_dir))
-    from analysis.results import Run
+    from common.predictions import Run
 
     aucs = [metrics["frame"]["auc"]["value"] for metrics in Run(run_dir).datasets.values()]
     assert value == pytest.approx(sum(aucs) / 3)

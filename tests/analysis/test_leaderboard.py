@@ -5,8 +5,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from analysis.leaderboard import compare_runs, main, write_leaderboard
-from analysis.leaderboard_formats import caption, to_html, to_latex, to_markdown
-from analysis.leaderboard_table import (
+from analysis.reporting.leaderboard_formats import caption, to_html, to_latex, to_markdown
+from analysis.reporting.leaderboard_table import (
     PUBLISHED,
     Entry,
     build_table,
@@ -15,8 +15,8 @@ from analysis.leaderboard_table import (
     seeds_entry,
     within_of,
 )
-from analysis.results import Run
-from training.errors import DataError
+from common.errors import DataError
+from common.predictions import Run
 
 
 def entry(name, **figures):

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from analysis.report import figure_title, main, write_report
-from analysis.report_charts import series
-from analysis.report_faces import example_groups
-from analysis.sections import Section, folder_of, write_section
-from training.errors import DataError
+from analysis.reporting.charts import series
+from analysis.reporting.faces import example_groups
+from analysis.reporting.sections import Section, folder_of, write_section
+from common.errors import DataError
 
 
 class Page(HTMLParser):

@@ -11,8 +11,8 @@ import yaml
 from helpers.pack import VIDEOS, write_pack
 
 from analysis import reproduce
-from analysis.scale import SCALES, read_scale
-from training.errors import ConfigError, DataError
+from analysis.reproduction.scale import SCALES, read_scale
+from common.errors import ConfigError, DataError
 
 ROOT = Path(__file__).parents[2]
 TABLES = ("cross_domain", "comparison", "robustness", "ablation")
@@ -82,7 +82,7 @@ def test_reports_show_the_tables_that_their_run_stands_in(reproduced):
 
 def test_a_second_call_runs_nothing_and_makes_the_same_table(reproduced, data, capsys, monkeypatch):
     out, _ = reproduced
-    from analysis import jobs
+    from analysis.reproduction import jobs
 
     monkeypatch.setattr(jobs, "execute", lambda *a, **k: pytest.fail("a run was started"))
     monkeypatch.chdir(ROOT)

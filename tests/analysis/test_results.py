@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from analysis.results import Run, read_predictions, unique_names
-from training.errors import DataError
+from common.errors import DataError
+from common.predictions import Run, read_predictions, unique_names
 
 
 def test_predictions_come_back_as_written(run_dir):

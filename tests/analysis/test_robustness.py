@@ -6,11 +6,11 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from analysis import robustness_journal
-from analysis.model import Video, predict_images, videos
+from analysis.measures import robustness_journal
+from analysis.measures.robustness_journal import conditions, journal_key, measure, read_done
 from analysis.robustness import draw, sheet, summarise, write_tables
-from analysis.robustness_journal import conditions, journal_key, measure, read_done
-from training.errors import DataError
+from common.errors import DataError
+from prediction.trained import Video, predict_images, videos
 
 
 class Brightness:

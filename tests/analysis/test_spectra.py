@@ -3,8 +3,8 @@ import csv
 import numpy as np
 import pytest
 
-from analysis.model import Video
 from analysis.spectra import azimuthal_average, collect, log_spectrum, write_spectra
+from prediction.trained import Video
 
 
 def test_rings_average_what_lies_on_them():

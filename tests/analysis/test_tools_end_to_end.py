@@ -11,7 +11,7 @@ import yaml
 from helpers.pack import write_pack
 
 from analysis import calibration, efficiency, gradcam, robustness, spectra, tsne
-from training.errors import WeightsError
+from common.errors import WeightsError
 
 ROOT = Path(__file__).parents[2]
 TOOLS = sorted(path for path in (ROOT / "analysis").glob("*.py") if "def main(" in path.read_text())

@@ -7,7 +7,7 @@ import pytest
 import benchmarks
 from benchmarks import median_seconds, row
 from benchmarks.__main__ import available_benchmarks, choose, main, table
-from training.errors import ConfigError
+from common.errors import ConfigError
 
 KEYS = {"name", "unit", "ours", "reference", "ratio", "agreement", "machine"}
 

@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks import detectors
 from benchmarks.detectors import alive, fifths, losses, run, short_jobs, summary
+from common.errors import DataError
 from training.config import load_config
-from training.errors import DataError
 
 FIFTEEN = [
     "meso4", "meso4Inception", "resnet34", "xception", "efficientnetb4", "capsule_net", "fwa", "facexray", "ffd", "core",

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import index_scale
-from training.dataset.table import build_table
+from training.dataset.index.table import build_table
 
 
 def test_the_synthetic_index_is_one(tmp_path):

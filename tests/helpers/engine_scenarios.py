@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from common.errors import ProjectError
+from common.rundir import RunDir
 from training.config.schema import Config
 from training.dataset import DataInfo, build_loader
 from training.detectors import build_detector
 from training.detectors.base import ClassificationDetector
 from training.detectors.registry import config_class
-from training.errors import ProjectError
 from training.trainer import distributed
 from training.trainer.distributed import Process
 from training.trainer.evaluator import predict
 from training.trainer.results import score
-from training.trainer.rundir import RunDir
 from training.trainer.step import NotFinite, Stepper
 from training.trainer.trainer import Trainer
 

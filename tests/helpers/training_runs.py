@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
+from common import cli
 from helpers.signals import heeding
-from training import cli, train
+from training import train
 
 ROOT = Path(__file__).parents[2]
 # BatchNorm, dropout, augmentation, workers, momentum: whatever has a state that a resume could lose.

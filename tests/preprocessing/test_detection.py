@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from helpers.drawn import draw_face, scene
 
+from common.errors import ConfigError, DataError
 from preprocessing.faces.detection import Box, build_face_detector, overlap
 from preprocessing.faces.dlib_hog import DlibHog
 from preprocessing.faces.landmarks import LandmarkPredictor, find_predictor
 from preprocessing.faces.pipeline import FacePipeline
 from preprocessing.faces.tracking import FaceTracker, track_faces
-from training.errors import ConfigError, DataError
 
 
 @pytest.fixture(scope="module")

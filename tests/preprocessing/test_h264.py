@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from helpers import drawn
 
-from analysis.perturbations import perturb
 from preprocessing.demo.video import write_masks, write_video
 from preprocessing.h264 import encode, encoder_frame, rgb_to_yuv420
+from training.dataset.perturbations import perturb
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_forty_repeats_give_one_file(pictures):
 _AGAIN = """
 import hashlib, sys, numpy as np
 from helpers import drawn
-from analysis.perturbations import perturb
+from training.dataset.perturbations import perturb
 pictures = np.stack([drawn.scene(96, 64, number) for number in range(3)])
 print(hashlib.sha256(perturb(pictures, "h264", 3).tobytes()).hexdigest())
 """

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import ConfigError, DataError
 from preprocessing.layouts import available_layouts, find_layout
 from preprocessing.options import choose, dataset_folder, section
 from preprocessing.run_rearrange import rearrange
-from training.errors import ConfigError, DataError
 
 
 def touch(root: Path, *paths: str) -> None:

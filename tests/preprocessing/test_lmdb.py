@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from helpers.small_disk import on_small_disk
 
+from common.errors import ConfigError, DataError
 from preprocessing import lmdb_pack
 from preprocessing.to_lmdb import main
 from training.dataset.storage import FileStorage, LmdbStorage
-from training.errors import ConfigError, DataError
 
 FRAME = "Mine/real/frames/v0/000.png"
 POINTS = "Mine/real/landmarks/v0/000.npy"

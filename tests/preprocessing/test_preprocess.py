@@ -16,6 +16,7 @@ from helpers.crash import crash_on_bad
 from helpers.drawn import draw_face, scene, write_video
 from helpers.small_disk import on_small_disk
 
+from common.errors import ConfigError, DataError, ProjectError
 from preprocessing.extraction import Job, Outcome, Settings
 from preprocessing.layouts._base import Group, Layout, unique_names
 from preprocessing.manifest import Manifest, read_manifest
@@ -23,7 +24,6 @@ from preprocessing.pool import run_here, run_on_ray
 from preprocessing.preprocess import main
 from preprocessing.run_preprocess import parse_shard, preprocess
 from preprocessing.run_rearrange import rearrange
-from training.errors import ConfigError, DataError, ProjectError
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
+from common.errors import ConfigError, DataError
 from preprocessing.rearrange import main
 from preprocessing.run_rearrange import rearrange
-from training.errors import ConfigError, DataError
 
 GOLDEN = json.loads((Path(__file__).parent / "data" / "deepfakebench_indexes.json").read_text())
 DATASETS = sorted(set(GOLDEN["indexes"]) - {"FF-DF", "FF-F2F", "FF-FS", "FF-NT"})
@@ -204,7 +204,7 @@ def test_two_folders_with_a_video_of_one_name_keep_both(tmp_path):
 def test_the_loaders_index_reads_them(tree, tmp_path, name, faithful):
     from types import SimpleNamespace
 
-    from training.dataset.index import open_dataset
+    from training.dataset.index.selection import open_dataset
 
     rearrange("Celeb-DF-v2", str(tree), str(tmp_path), as_deepfakebench=faithful)
     rearrange("FaceForensics++", str(tree), str(tmp_path), as_deepfakebench=faithful)

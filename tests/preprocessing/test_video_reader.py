@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from helpers.drawn import numbered, read_number, scene, write_video
 
+from common.errors import ConfigError, DataError
 from preprocessing.h264 import encoder_frame
 from preprocessing.video_reader import VideoReader, choose_frames
-from training.errors import ConfigError, DataError
 
 
 def test_even_spread_is_the_references():

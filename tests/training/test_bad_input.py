@@ -12,8 +12,9 @@ from helpers.pack import VIDEOS, write_pack
 from helpers.training_runs import ROOT, arguments, call, environment, write_settings
 
 from analysis import calibration, curves, gradcam, report
-from training import predict, train
+from prediction import predict
 from training import test as testing
+from training import train
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +252,7 @@ def test_a_full_disk_is_a_sentence_wherever_it_is_met(capsys):
 
 def test_help_costs_nothing():
     """`--help` of every program answers without the heavy libraries."""
-    programs = ["training.train", "training.test", "training.predict", "preprocessing.preprocess"]
+    programs = ["training.train", "training.test", "prediction.predict", "preprocessing.preprocess"]
     programs += ["preprocessing.rearrange", "preprocessing.to_lmdb", "preprocessing.demo_data"]
     programs += ["training.detectors.__main__", "benchmarks.__main__"]
     programs += [

@@ -15,9 +15,9 @@ from helpers.engine_scenarios import pack_config
 from helpers.pack import write_lmdb, write_pack
 from helpers.training_runs import arguments, call, spawn, state, write_settings
 
+from common.errors import DataError
 from training import test as test_program
 from training.dataset import build_loader
-from training.errors import DataError
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.errors import WeightsError
+from common.errors import WeightsError
 from training.networks.weights import assign_state, read_state, rename
 
 

@@ -15,10 +15,10 @@ from typing import Any, Literal
 import pydantic
 import yaml
 
+from common.errors import ConfigError
+from common.io import atomic_write
+from common.yaml_source import Path_, Source
 from training.config.schema import Config
-from training.config.yaml_source import Path_, Source
-from training.errors import ConfigError
-from training.io import atomic_write
 
 CONFIG_DIR = Path(__file__).parent
 log = logging.getLogger("clipdeepfake.config")

@@ -4,7 +4,7 @@ from typing import Any
 
 __all__ = ["DataInfo", "Index", "build_loader"]
 
-_HOMES = {"DataInfo": "info", "Index": "index", "build_loader": "loader"}
+_HOMES = {"DataInfo": "batch", "Index": "dataset.index.selection", "build_loader": "dataset.loader"}
 
 
 def __getattr__(name: str) -> Any:
@@ -12,5 +12,5 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         import importlib
 
-        return getattr(importlib.import_module(f"training.dataset.{_HOMES[name]}"), name)
+        return getattr(importlib.import_module(f"training.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'training.dataset' has no attribute {name!r}")

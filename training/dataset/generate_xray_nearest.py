@@ -8,7 +8,7 @@ Training does this by itself when the file is not there; the command makes it be
 import argparse
 from pathlib import Path
 
-from training.cli import add_common, run
+from common.cli import add_common, run
 
 DEFAULT = Path(__file__).parents[1] / "config" / "detector" / "facexray.yaml"
 
@@ -34,12 +34,12 @@ def main() -> None:
     import logging
     import time
 
+    from common.errors import ConfigError, DataError
     from training.config import load_config
-    from training.dataset.facexray_recipe import FaceXray
-    from training.dataset.index import load_index
-    from training.dataset.nearest import neighbours_of
+    from training.dataset.index.selection import load_index
+    from training.dataset.recipes.facexray_recipe import FaceXray
+    from training.dataset.recipes.nearest import neighbours_of
     from training.dataset.storage import open_storage
-    from training.errors import ConfigError, DataError
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     overrides = [f"train_dataset={json.dumps(args.train_dataset)}"] if args.train_dataset else []

@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 
-from training.errors import DataError
+from common.errors import DataError
 
 log = logging.getLogger("clipdeepfake.data")
 

@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from common.datasets import family
+from common.errors import ConfigError, DataError, ProjectError
+from training.batch import DataInfo
 from training.config.schema import Config
-from training.dataset.identity import family
-from training.dataset.index import Index, has_split, load_index
-from training.dataset.info import DataInfo
-from training.dataset.recipe import Batch, FrameReader, Recipe, Sample, recipe_class
+from training.dataset.index.selection import Index, has_split, load_index
+from training.dataset.recipes.recipe import Batch, FrameReader, Recipe, Sample, recipe_class
 from training.dataset.sampling import EvaluationPlan, TrainingPlan, order, sample_rng
 from training.dataset.storage import open_storage
-from training.errors import ConfigError, DataError, ProjectError
 
 log = logging.getLogger("clipdeepfake.data")
 Split = Literal["train", "val", "test"]

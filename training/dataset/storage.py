@@ -10,9 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from common.datasets import FFPP
+from common.errors import DataError
 from training.config.schema import Config
-from training.dataset.identity import FFPP
-from training.errors import DataError
 
 LANDMARKS = 81
 # Datasets whose frames lie in FaceForensics++'s database: it, what is derived from it, and Google's DFD, which it hosts.

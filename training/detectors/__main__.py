@@ -7,8 +7,8 @@ import argparse
 import sys
 from typing import Any
 
-from training.cli import add_common
-from training.cli import run as run_program
+from common.cli import add_common
+from common.cli import run as run_program
 
 COLUMNS = ("name", "type", "paper", "year", "parameters", "input", "parity")
 _LONGEST_TITLE = 58
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     rows = [describe(name) for name in arguments.names or available_detectors()]
     print(table(rows))
     if arguments.json:
-        from training.io import write_json
+        from common.io import write_json
 
         write_json(arguments.json, rows)
         print(f"written: {arguments.json}", file=sys.stderr)

@@ -15,7 +15,7 @@ from training.config.schema import Config as RunConfig
 from training.networks.weights import State, assign_state, read_state, unwrap_state
 
 if TYPE_CHECKING:
-    from training.dataset.info import DataInfo
+    from training.batch import DataInfo
 
 Batch = dict[str, Any]
 Prediction = dict[str, Tensor]

@@ -11,7 +11,7 @@ left it; weights are noisy (0.01) and a twentieth of the predictions is dropped 
 What differs from the paper: it trains with L_cls alone, as `margin_weight: 0` does; μ = 1 also asks for the lengths that
 capsules were made for, which L_cls leaves free (and holds the two classes' probabilities a little closer together). The input
 is the benchmark's 256 pixels instead of 300 (128 at first), its mean and standard deviation 0.5. Faults of the authors' code that
-its weights depend on are kept and named in training/networks/capsule.py.
+its weights depend on are kept and named in training/detectors/parts/capsule_net/network.py.
 
 What DeepfakeBench does otherwise: its loss takes the softmax twice (`loss_func: capsule_loss`) and all but vanishes; VGG-19 is
 trained too (`freeze_vgg: false`), without noise and dropout (`routing_noise: 0`, `routing_dropout: 0`), at 8e-5. Its `cls` is
@@ -28,9 +28,13 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from training.config.schema import Config, NonNegative, Probability
 from training.detectors.base import Batch, Detector, DetectorCard, Losses, Prediction
+from training.detectors.parts.capsule_net.margin_loss import (
+    averaged_cross_entropy,
+    capsule_margin,
+    summed_cross_entropy,
+)
+from training.detectors.parts.capsule_net.network import DynamicRouting, PrimaryCapsules
 from training.detectors.registry import register_detector
-from training.loss.capsule_margin import averaged_cross_entropy, capsule_margin, summed_cross_entropy
-from training.networks.capsule import DynamicRouting, PrimaryCapsules
 from training.networks.pretrained import load_pretrained
 from training.networks.weights import State, rename
 

@@ -9,17 +9,17 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.batch import DataInfo
 from training.config.schema import NonNegative, Positive, Section
-from training.dataset.info import DataInfo
 from training.detectors.base import Batch, Detector, Losses, Prediction
 from training.loss.arcmargin import ArcMargin
 from training.loss.classification import cross_entropy
 from training.loss.hypersphere import alignment, uniformity
 from training.loss.slerp import slerp_within_class
-from training.modules.gather import gather_rows
 from training.networks.clip_tower import ClipConfig, build_clip_tower
 from training.networks.conversion.clip_keys import tower_state
 from training.networks.weights import State
+from training.ops.gather import gather_rows
 
 
 class SphereLosses(Section):

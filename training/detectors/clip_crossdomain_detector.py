@@ -25,16 +25,16 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from training.batch import DataInfo
 from training.config.schema import Config, NonNegative, Section
-from training.dataset.info import DataInfo
 from training.detectors.base import Batch, Clock, DetectorCard, Losses, Prediction
 from training.detectors.clip_base import ClipSphereConfig, SphereDetector, SphereLosses
+from training.detectors.parts.clip_crossdomain.boundary_loss import boundary_counts, boundary_loss, boundary_target
+from training.detectors.parts.clip_crossdomain.degrade import degraded_view
+from training.detectors.parts.clip_crossdomain.frequency_consistency_loss import frequency_consistency
 from training.detectors.registry import register_detector
-from training.loss.boundary import boundary_counts, boundary_loss, boundary_target
-from training.loss.frequency_consistency import frequency_consistency
 from training.loss.masked import known_cross_entropy
 from training.modules.boundary_mining import BoundaryConfig, BoundaryMining, weighted_pool
-from training.modules.degrade import degraded_view
 from training.modules.freq_adapter import FreqAdapter, FreqAdapterConfig
 from training.modules.identity import (
     FORGOTTEN,

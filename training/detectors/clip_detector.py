@@ -12,8 +12,8 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, nn
 
+from training.batch import DataInfo
 from training.config.schema import Triple
-from training.dataset.info import DataInfo
 from training.detectors.base import ClassificationDetector, DetectorCard
 from training.detectors.clip_base import ClipDetector
 from training.detectors.registry import register_detector

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from training.dataset.info import DataInfo
+from training.batch import DataInfo
 from training.detectors.base import Batch, ClassificationDetector, DetectorCard
 from training.detectors.clip_base import ClipDetector
 from training.detectors.registry import register_detector

@@ -4,8 +4,8 @@ Ni et al., "CORE: Consistent Representation Learning for Face Forgery Detection"
 
     L = L_cls + α · mean (1 − cos(f₁, f₂))²       over the pooled features of both views of every frame
 
-The recipe `views` makes the pairs (training/dataset/views_recipe.py). The configuration holds the paper's cross-dataset setting,
-α = 100 with one of nothing, erasing or cropping; within one dataset the paper takes α = 1 with erasing.
+The recipe `views` makes the pairs (training/dataset/recipes/views_recipe.py). The configuration holds the paper's
+cross-dataset setting, α = 100 with one of nothing, erasing or cropping; within one dataset the paper takes α = 1 with erasing.
 
 What DeepfakeBench does otherwise: α = 1, and no second view is ever made: its loss compares the first half of a batch of
 unrelated frames with the second. `consistency_weight: 1` on such a batch gives its figures.
@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from training.config.schema import Config, NonNegative
 from training.detectors.base import Batch, Detector, DetectorCard, Losses, Prediction
+from training.detectors.parts.core import cosine_consistency
 from training.detectors.registry import register_detector
-from training.loss.consistency import cosine_consistency
 from training.networks.conversion.xception_keys import UNUSED_KEYS, head_keys
 from training.networks.weights import State
 from training.networks.xception_stages import Head, build_xception, final_map

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 
 from training.config.schema import Config
 from training.detectors.base import Batch, Detector, DetectorCard, Losses, Prediction
+from training.detectors.parts.f3net.cross_stream import MixBlock
+from training.detectors.parts.f3net.frequency_bands import FrequencyComponents, LocalStatistics
+from training.detectors.parts.f3net.keys import f3net_keys
 from training.detectors.registry import register_detector
 from training.loss.classification import cross_entropy
-from training.networks.conversion.f3net_keys import f3net_keys
 from training.networks.conversion.xception_keys import UNUSED_KEYS
-from training.networks.cross_stream import MixBlock
-from training.networks.frequency_bands import FrequencyComponents, LocalStatistics
 from training.networks.weights import State
 from training.networks.xception_stages import (
     MIDDLE,

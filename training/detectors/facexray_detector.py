@@ -2,7 +2,7 @@
 
 Li et al., "Face X-ray for More General Face Forgery Detection", CVPR 2020. HRNet features are reduced to one map, the X-ray,
 at the input's resolution; a small classifier reads the X-ray and nothing else. Trained without any forgery: the recipe
-`facexray` blends real faces into real faces (training/dataset/facexray_recipe.py).
+`facexray` blends real faces into real faces (training/dataset/recipes/facexray_recipe.py).
 
     L = λ · L_xray + L_cls        per-pixel cross-entropy of the X-ray, λ = 100, and cross-entropy of the class.
 
@@ -22,8 +22,8 @@ from torch.nn import functional as F
 
 from training.config.schema import Config, NonNegative, Section
 from training.detectors.base import Batch, Detector, DetectorCard, Losses, Prediction
+from training.detectors.parts.facexray import xray_loss, xray_of_mask
 from training.detectors.registry import register_detector
-from training.loss.face_xray import xray_loss, xray_of_mask
 from training.networks.hrnet import HEAD_KEYS, build_hrnet, stack_branches, stacked_channels
 from training.networks.weights import State, rename
 

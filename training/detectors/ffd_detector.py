@@ -9,7 +9,7 @@ Dang et al., "On the Detection of Digital Face Manipulation", CVPR 2020. A map M
     none:  L_map is left out
 
 Under full supervision a fake whose mask is empty is supervised weakly. The map is regressed (`maptype: reg`), or
-combined from the mean and principal components of training masks (`mam`, training/dataset/generate_map_basis.py).
+combined from the mean and principal components of training masks (`mam`, training/generate_map_basis.py).
 
 What differs from the paper: masks are those of the data sets instead of thresholded differences of fake and source; the
 appearance model's map is used as it is, as in the authors' code, where the paper puts a sigmoid over every map. What
@@ -27,13 +27,13 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.errors import ConfigError
 from training.config.schema import Config, NonNegative, Section
 from training.detectors.base import Batch, Detector, DetectorCard, Losses, Prediction
+from training.detectors.parts.ffd.attention_map_loss import supervised_map_loss, weak_map_loss
+from training.detectors.parts.ffd.manipulation_map import AppearanceMap, RegressedMap
 from training.detectors.registry import register_detector
-from training.errors import ConfigError
-from training.loss.attention_map import supervised_map_loss, weak_map_loss
 from training.networks.conversion.xception_keys import UNUSED_KEYS, head_keys
-from training.networks.manipulation_map import AppearanceMap, RegressedMap
 from training.networks.weights import State, rename
 from training.networks.xception_stages import (
     MIDDLE,
@@ -111,9 +111,7 @@ class FfdDetector(Detector):
         made = AppearanceMap(MIDDLE, map_size(config.resolution), config.map_components)
         if pretrained:
             if config.map_basis is None:
-                raise ConfigError(
-                    "maptype mam needs map_basis; make the file with training/dataset/generate_map_basis.py"
-                )
+                raise ConfigError("maptype mam needs map_basis; make the file with training/generate_map_basis.py")
             made.load_appearance(config.map_basis)
         return made
 

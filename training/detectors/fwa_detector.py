@@ -1,7 +1,7 @@
 """FWA: find faces that went through a smaller picture than their surroundings.
 
 Li & Lyu, "Exposing DeepFake Videos By Detecting Face Warping Artifacts", CVPR Workshops 2019. A plain classifier; the method
-is its training data, real faces and imitations of warping made from them (training/dataset/fwa_recipe.py), with
+is its training data, real faces and imitations of warping made from them (training/dataset/recipes/fwa_recipe.py), with
 cross-entropy. No forgery is seen.
 
 What differs from the paper: Xception instead of VGG16 or ResNet, and the benchmark's aligned crops instead of randomly widened

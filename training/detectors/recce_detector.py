@@ -5,7 +5,7 @@ block 4 feed a decoder; its maps come back by a graph over scales after block 7,
 
     L = L_cls + λ₁ · L_r + λ₂ · L_m,   λ₁ = λ₂ = 0.1
     L_r   |x − x̂| over real images
-    L_m   real images near each other, far from fakes, at three depths (training/loss/reconstruction.py)
+    L_m   real images near each other, far from fakes, at three depths (training/detectors/parts/recce/reconstruction_loss.py)
 
 What differs from the paper: two logits and softmax, as published weights have them in DeepfakeBench; 256 pixels of an aligned
 crop instead of 299. The authors' code also keeps the cross-entropy above 0.04 (`flood: 0.04`). What DeepfakeBench does
@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 from training.config.schema import Config, NonNegative
 from training.detectors.base import Batch, Detector, DetectorCard, Losses, Prediction
+from training.detectors.parts.recce.keys import UNUSED_KEYS, recce_keys
+from training.detectors.parts.recce.reconstruction import Decoder, MultiScaleGraph, ResidualAttention, resized
+from training.detectors.parts.recce.reconstruction_loss import real_cohesion, real_reconstruction
 from training.detectors.registry import register_detector
 from training.loss.classification import cross_entropy
-from training.loss.reconstruction import real_cohesion, real_reconstruction
-from training.networks.conversion.recce_keys import UNUSED_KEYS, recce_keys
-from training.networks.reconstruction import Decoder, MultiScaleGraph, ResidualAttention, resized
 from training.networks.weights import State
 from training.networks.xception_stages import FEATURES, blocks, build_xception, exit_flow, stem_first, stem_second
 

@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from common.errors import ConfigError
 from training.config.schema import Config
-from training.errors import ConfigError
 
 if TYPE_CHECKING:
-    from training.dataset.info import DataInfo
+    from training.batch import DataInfo
     from training.detectors.base import Detector
 
 D = TypeVar("D", bound="type[Detector]")

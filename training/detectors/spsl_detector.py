@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from training.config.schema import BackboneConfig, Config
 from training.detectors.base import ClassificationDetector, DetectorCard
+from training.detectors.parts.spsl import phase_image
 from training.detectors.registry import register_detector
 from training.networks.conversion.xception_keys import UNUSED_KEYS, head_keys
-from training.networks.phase_spectrum import phase_image
 from training.networks.weights import State
 from training.networks.xception_stages import MIDDLE, Head, build_xception, final_map
 

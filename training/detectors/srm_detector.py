@@ -23,16 +23,16 @@ from torch.nn import functional as F
 
 from training.config.schema import Config, NonNegative, Positive
 from training.detectors.base import Batch, Detector, DetectorCard, Losses, Prediction
-from training.detectors.registry import register_detector
-from training.loss.additive_margin import am_softmax
-from training.networks.conversion.xception_keys import LAST_LINEAR, UNUSED_KEYS
-from training.networks.noise_residual import (
+from training.detectors.parts.srm.additive_margin_loss import am_softmax
+from training.detectors.parts.srm.noise_residual import (
     CrossModalityAttention,
     NoiseFeatures,
     NoiseImage,
     ResidualGuidedAttention,
     StreamFusion,
 )
+from training.detectors.registry import register_detector
+from training.networks.conversion.xception_keys import LAST_LINEAR, UNUSED_KEYS
 from training.networks.weights import State, rename
 from training.networks.xception_stages import (
     MIDDLE,

@@ -26,11 +26,11 @@ from torch.nn import functional as F
 
 from training.config.schema import BackboneConfig, Config, NonNegative, Probability, Section
 from training.detectors.base import Batch, Detector, DetectorCard, Losses, Prediction
+from training.detectors.parts.ucf.contrastive_loss import paired_contrast, shuffle_within
+from training.detectors.parts.ucf.decoder import ConditionalDecoder
+from training.detectors.parts.ucf.keys import UNUSED_KEYS, ucf_keys
 from training.detectors.registry import register_detector
 from training.loss.classification import cross_entropy
-from training.loss.contrastive import paired_contrast, shuffle_within
-from training.networks.conditional_decoder import ConditionalDecoder
-from training.networks.conversion.ucf_keys import UNUSED_KEYS, ucf_keys
 from training.networks.weights import State
 from training.networks.xception_stages import (
     adjust_channel,

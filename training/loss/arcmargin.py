@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.modules.full_precision import full_precision
+from training.ops.full_precision import full_precision
 
 
 def arc_margin(cosine: Tensor, label: Tensor, margin: float) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from training.modules.full_precision import full_precision
+from training.ops.full_precision import full_precision
 
 
 @full_precision

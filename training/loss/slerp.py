@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.modules.full_precision import full_precision
+from training.ops.full_precision import full_precision
 
 
 @full_precision

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from training.errors import ConfigError
+from common.errors import ConfigError
 from training.metrics.bootstrap import MAX_ROWS, CorrectCounts, ScoreCounts, draw_weights
 from training.metrics.ranking import ranking_figures
 from training.metrics.samples import Samples, gather

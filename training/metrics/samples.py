@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from training.errors import DataError
+from common.errors import DataError
 
 
 @dataclass(frozen=True)

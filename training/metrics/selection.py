@@ -1,6 +1,6 @@
 """One number per checkpoint, higher is better, for choosing the best on validation."""
 
-from training.errors import ConfigError
+from common.errors import ConfigError
 
 LOWER_IS_BETTER = frozenset({"eer"})
 

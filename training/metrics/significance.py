@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from training.errors import ConfigError
+from common.errors import ConfigError
 from training.metrics.bootstrap import CorrectCounts, ScoreCounts, draw_weights
 from training.metrics.evaluate import point_figures
 from training.metrics.ranking import ranking_figures, tpr_key

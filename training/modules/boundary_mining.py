@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.config.schema import Positive, Section
-from training.modules.band_matrix import gaussian_blur
 from training.modules.freq_adapter import squash
-from training.modules.full_precision import full_precision
+from training.ops.band_matrix import gaussian_blur
+from training.ops.full_precision import full_precision
 
 _LUMA = (0.299, 0.587, 0.114)
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.config.schema import Section
-from training.modules.full_precision import full_precision
-from training.modules.wavelet import Wavelet2d
+from training.ops.full_precision import full_precision
+from training.ops.wavelet import Wavelet2d
 
 
 class FreqAdapterConfig(Section):
@@ -140,7 +140,7 @@ class FreqAdapter(nn.Module):
 
 
 def _checked(blocks: Sequence[int], depth: int) -> list[int]:
-    from training.errors import ConfigError
+    from common.errors import ConfigError
 
     wrong = [block for block in blocks if not 0 <= block < depth]
     if wrong:

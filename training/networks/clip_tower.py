@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from common.errors import ConfigError, WeightsError
+from common.io import read_json
 from training.config.loader import CONFIG_DIR
 from training.config.schema import Config, Triple
-from training.errors import ConfigError, WeightsError
-from training.io import read_json
 from training.networks.conversion.clip_keys import tower_state
 from training.networks.low_rank import LoraConfig, add_low_rank, merge_low_rank
 from training.networks.weights import PRETRAINED_DIR, assign_state, find_weights, read_state

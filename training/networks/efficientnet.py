@@ -15,8 +15,8 @@ from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.errors import ConfigError
 from training.config.schema import BackboneConfig, Config, Probability
-from training.errors import ConfigError
 from training.networks.conversion.efficientnet_keys import timm_keys
 from training.networks.pretrained import load_pretrained
 from training.networks.weights import State

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.errors import ConfigError
+from common.errors import ConfigError
 from training.networks.pretrained import load_pretrained
 
 # The parts of published HRNet classifiers that only their ImageNet head uses.

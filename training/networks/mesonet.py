@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from common.errors import ConfigError
 from training.config.schema import BackboneConfig, Config, Probability
-from training.errors import ConfigError
 
 
 class MesoConfig(BackboneConfig):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from training.errors import WeightsError
+from common.errors import WeightsError
 from training.networks.weights import PRETRAINED_DIR, State, assign_state, find_weights, read_state
 
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")

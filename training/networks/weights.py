@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from training.errors import WeightsError
+from common.errors import WeightsError
 
 State = dict[str, torch.Tensor]
 PRETRAINED_DIR = Path(__file__).parents[1] / "pretrained"

@@ -11,8 +11,8 @@ from timm.models import adapt_input_conv
 from timm.models.xception import Xception
 from torch import Tensor, nn
 
+from common.errors import ConfigError
 from training.config.schema import Config
-from training.errors import ConfigError
 from training.networks.conversion.xception_keys import imagenet_keys
 from training.networks.pretrained import load_pretrained
 from training.networks.weights import State

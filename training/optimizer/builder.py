@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from common.errors import ConfigError
 from training.config.schema import Config
 from training.detectors.base import Detector
-from training.errors import ConfigError
 
 
 def build_optimizer(detector: Detector, config: Config) -> torch.optim.Optimizer:

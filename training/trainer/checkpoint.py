@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
+from common.errors import ConfigError, ProjectError, WeightsError
+from common.io import atomic_path
+from common.rundir import RunDir
+from training.batch import DataInfo
 from training.config.schema import BOOKKEEPING, Config
-from training.dataset.info import DataInfo
 from training.detectors.base import Detector
-from training.errors import ConfigError, ProjectError, WeightsError
-from training.io import atomic_path
 from training.networks.weights import refusal
-from training.trainer.rundir import RunDir
 
 log = logging.getLogger("clipdeepfake.train")
 

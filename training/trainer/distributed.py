@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from training.device import pick_device
-from training.errors import ConfigError
+from common.device import pick_device
+from common.errors import ConfigError
 
 T = TypeVar("T")
 # Rank 0 computes intervals and writes files while the others wait; that must not look like a hang.

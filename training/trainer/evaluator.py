@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from common.errors import DataError
 from training.dataset.loader import Loader
 from training.detectors.base import Batch, Detector, Prediction
-from training.errors import DataError
 from training.trainer.distributed import Process, flatten
 from training.trainer.feature_cache import CachedLoader
 from training.trainer.journal import Progress

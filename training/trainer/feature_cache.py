@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.dataset.info import DataInfo
+from common.errors import ConfigError
+from training.batch import DataInfo
 from training.dataset.loader import Loader
 from training.detectors.base import Batch, Detector
-from training.errors import ConfigError
 from training.trainer.distributed import Process, flatten
 from training.trainer.journal import Progress
 from training.trainer.precision import autocast

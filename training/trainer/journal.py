@@ -13,8 +13,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from training.errors import ProjectError
-from training.io import atomic_write
+from common.errors import ProjectError
+from common.io import atomic_write
 
 T = TypeVar("T")
 log = logging.getLogger("clipdeepfake")

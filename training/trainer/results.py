@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from common.errors import DataError
+from common.io import atomic_path, atomic_write, write_json
 from training.config.schema import Config
-from training.errors import DataError
-from training.io import atomic_path, atomic_write, write_json
 from training.metrics import evaluate
 from training.trainer.evaluator import EXAMPLES, Example, Predictions
 

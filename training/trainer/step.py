@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common.errors import ConfigError, DataError, ProjectError
 from training.config.schema import Config
 from training.detectors.base import Batch, Clock, Detector, Losses, Prediction
-from training.errors import ConfigError, DataError, ProjectError
 from training.optimizer.averaging import norms
 from training.optimizer.builder import build_optimizer
 from training.optimizer.sam import perturbed

@@ -10,10 +10,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from common.errors import WeightsError
+from common.rundir import RunDir
 from training.config.schema import Config
 from training.dataset.loader import Loader, WorkerDied
 from training.detectors.base import Batch, Detector, Prediction
-from training.errors import WeightsError
 from training.optimizer.averaging import WeightAverage, recompute_statistics
 from training.trainer.checkpoint import changed_settings, describe, read_resumable, save_checkpoint, save_newest
 from training.trainer.distributed import Process
@@ -23,7 +24,6 @@ from training.trainer.interruption import Interruption
 from training.trainer.journal import GradientWatch, Journal, Progress
 from training.trainer.precision import autocast
 from training.trainer.results import score as score_predictions
-from training.trainer.rundir import RunDir
 from training.trainer.step import NotFinite, Stepper
 from training.trainer.watching import learning_rates, list_bad_batch, memory_gib, show
 

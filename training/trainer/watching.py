@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common.io import write_json
 from training.detectors.base import Batch, Prediction
-from training.io import write_json
 from training.trainer.distributed import Process, flatten
 from training.trainer.journal import Journal
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import ConfigError
 from training.config import load_config, save_config
-from training.errors import ConfigError
 
 MINIMAL = "model_name: clip\n"
 

@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
+from common.errors import DataError
 from training.config import load_config
 from training.dataset.labels import check_labels, class_of
-from training.errors import DataError
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import pytest
 import torch
 from helpers.pack import write_lmdb, write_pack
 
+from common.errors import ConfigError, DataError
 from training.config.schema import Config
 from training.dataset import DataInfo, build_loader
-from training.dataset.index import has_split, load_index
-from training.errors import ConfigError, DataError
+from training.dataset.index.selection import has_split, load_index
 
 LABELS = {"FF-real": 0, "FF-DF": 1, "FF-NT": 1}
 

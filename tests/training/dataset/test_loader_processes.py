@@ -10,10 +10,10 @@ import pytest
 import torch
 from helpers.pack import VIDEOS, write_lmdb, write_pack
 
+from common.errors import ConfigError, DataError
 from training.config.schema import Config
 from training.dataset import build_loader
-from training.dataset.recipe import Recipe, frame_draws
-from training.errors import ConfigError, DataError
+from training.dataset.recipes.recipe import Recipe, frame_draws
 
 
 def make(paths, **keys) -> Config:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from helpers.pack import write_lmdb, write_pack
 
+from common.errors import DataError
 from training.config.schema import Config
 from training.dataset.storage import FileStorage, LmdbStorage, open_storage
-from training.errors import DataError
 
 FRAME = "FaceForensics++/manipulated_sequences/Deepfakes/c23/frames/071_054/007.png"
 MASK = FRAME.replace("frames", "masks")

@@ -7,8 +7,8 @@ from helpers.detector_checks import build, check_losses, check_outputs, filled, 
 from helpers.faces import face_batch
 from torchvision.models.vgg import cfgs, make_layers
 
-from training.errors import WeightsError
-from training.networks.capsule import DynamicRouting, squash
+from common.errors import WeightsError
+from training.detectors.parts.capsule_net.network import DynamicRouting, squash
 
 REFERENCE = {"loss_func": "capsule_loss", "freeze_vgg": False, "routing_noise": 0, "routing_dropout": 0}
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from training.dataset.info import DataInfo
+from training.batch import DataInfo
 from training.detectors import build_detector
 from training.detectors.base import Clock
+from training.detectors.parts.clip_crossdomain.boundary_loss import boundary_target
 from training.detectors.registry import config_class
-from training.loss.boundary import boundary_target
 from training.optimizer.builder import build_optimizer
 from training.trainer.distributed import Process
 from training.trainer.step import Stepper

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from common.errors import WeightsError
 from training.config import load_config
 from training.config.loader import CONFIG_DIR
 from training.detectors import build_detector
 from training.detectors.registry import config_class
-from training.errors import WeightsError
 
 SMALL = {"backbone_name": "tiny", "pretrained": None, "resolution": 32}
 

@@ -11,9 +11,9 @@ import pytest
 from helpers.pack import write_pack
 
 import training
+from common.errors import ConfigError
 from training.detectors import available_detectors
 from training.detectors.__main__ import describe, main
-from training.errors import ConfigError
 
 DETECTOR = '''"""Brightness: a detector of bright squares, as a first detector might look."""
 

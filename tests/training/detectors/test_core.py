@@ -6,7 +6,7 @@ import torch
 from helpers.detector_checks import build, check_gradients, check_losses, check_outputs, filled, overfit
 from helpers.faces import face_batch
 
-from training.errors import WeightsError
+from common.errors import WeightsError
 
 
 @pytest.fixture(scope="module")

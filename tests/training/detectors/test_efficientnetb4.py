@@ -6,7 +6,7 @@ from helpers.detector_checks import build, check_gradients, check_losses, check_
 from helpers.faces import face_batch
 from timm.layers import DropPath
 
-from training.errors import ConfigError, WeightsError
+from common.errors import ConfigError, WeightsError
 
 
 @pytest.fixture(scope="module")

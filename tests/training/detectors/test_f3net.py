@@ -9,9 +9,9 @@ from helpers.detector_checks import build, check_gradients, check_losses, check_
 from helpers.faces import face_batch
 from scipy.fft import dctn, idctn
 
-from training.errors import WeightsError
-from training.networks.cross_stream import MixBlock
-from training.networks.frequency_bands import FrequencyComponents, LocalStatistics
+from common.errors import WeightsError
+from training.detectors.parts.f3net.cross_stream import MixBlock
+from training.detectors.parts.f3net.frequency_bands import FrequencyComponents, LocalStatistics
 
 SMALL = {"resolution": 64}
 

@@ -6,8 +6,8 @@ import torch
 from helpers.detector_checks import build, check_gradients, check_losses, check_outputs, filled, overfit
 from helpers.faces import face_batch
 
+from common.errors import ConfigError, WeightsError
 from training.config.loader import load_config
-from training.errors import ConfigError, WeightsError
 
 SMALL = {"backbone_name": "hrnet_w18_small", "resolution": 64}
 

@@ -6,9 +6,9 @@ import torch
 from helpers.detector_checks import build, check_gradients, check_outputs, filled, overfit
 from helpers.faces import face_batch
 
+from common.errors import ConfigError, WeightsError
+from training.detectors.parts.ffd.manipulation_map import AppearanceMap, fit_appearance
 from training.detectors.registry import detector_class
-from training.errors import ConfigError, WeightsError
-from training.networks.manipulation_map import AppearanceMap, fit_appearance
 
 
 @pytest.fixture(scope="module")

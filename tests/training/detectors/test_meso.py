@@ -7,7 +7,7 @@ from helpers.detector_checks import build, check_gradients, check_losses, check_
 from helpers.faces import face_batch
 from torch.nn import functional as F
 
-from training.errors import ConfigError, WeightsError
+from common.errors import ConfigError, WeightsError
 
 BOTH = pytest.mark.parametrize("name", ["meso4", "meso4Inception"])
 

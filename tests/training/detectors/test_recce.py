@@ -6,8 +6,8 @@ import torch
 from helpers.detector_checks import build, check_gradients, check_losses, check_outputs, filled, overfit
 from helpers.faces import face_batch
 
-from training.errors import WeightsError
-from training.networks.reconstruction import FinerScale, ResidualAttention
+from common.errors import WeightsError
+from training.detectors.parts.recce.reconstruction import FinerScale, ResidualAttention
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import torchvision
 from helpers.detector_checks import build, check_gradients, check_losses, check_outputs, filled, overfit
 from helpers.faces import face_batch
 
+from common.errors import WeightsError
 from training.config import load_config
 from training.config.loader import CONFIG_DIR
-from training.errors import WeightsError
 
 
 @pytest.fixture(scope="module")

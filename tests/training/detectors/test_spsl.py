@@ -8,8 +8,8 @@ import torch
 from helpers.detector_checks import build, check_gradients, check_losses, check_outputs, filled, overfit
 from helpers.faces import face_batch
 
-from training.errors import WeightsError
-from training.networks.phase_spectrum import phase_image
+from common.errors import WeightsError
+from training.detectors.parts.spsl import phase_image
 
 WHOLE = {"backbone_config": {"mode": "original", "inc": 4}}
 

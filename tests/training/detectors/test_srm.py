@@ -6,8 +6,8 @@ import torch
 from helpers.detector_checks import build, check_gradients, check_losses, check_outputs, filled, overfit
 from helpers.faces import face_batch
 
-from training.errors import WeightsError
-from training.networks.noise_residual import CrossModalityAttention, NoiseFeatures, NoiseImage, srm_filters
+from common.errors import WeightsError
+from training.detectors.parts.srm.noise_residual import CrossModalityAttention, NoiseFeatures, NoiseImage, srm_filters
 
 SMALL = {"resolution": 64}
 

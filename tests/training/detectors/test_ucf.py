@@ -8,11 +8,11 @@ import torch
 from helpers.detector_checks import build, check_gradients, check_losses, check_outputs, filled, overfit
 from helpers.faces import face_batch
 
-from training.dataset.info import DataInfo
+from common.errors import WeightsError
+from training.batch import DataInfo
+from training.detectors.parts.ucf.contrastive_loss import shuffle_within
+from training.detectors.parts.ucf.decoder import ConditionalDecoder, adain
 from training.detectors.registry import detector_class
-from training.errors import WeightsError
-from training.loss.contrastive import shuffle_within
-from training.networks.conditional_decoder import ConditionalDecoder, adain
 
 STILL = {"drop_rate": 0.0, "shuffle_prob": 0.0}
 

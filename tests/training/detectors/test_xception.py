@@ -5,8 +5,8 @@ import torch
 from helpers.detector_checks import build, check_gradients, check_losses, check_outputs, filled, overfit
 from helpers.faces import face_batch
 
+from common.errors import WeightsError
 from training.detectors.base import Clock
-from training.errors import WeightsError
 
 
 @pytest.fixture(scope="module")

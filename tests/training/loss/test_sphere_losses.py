@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from training.detectors.parts.clip_crossdomain.frequency_consistency_loss import frequency_consistency
 from training.loss.arcmargin import ArcMargin, arc_margin
 from training.loss.classification import cross_entropy
-from training.loss.frequency_consistency import frequency_consistency
 from training.loss.hypersphere import alignment, uniformity
 from training.loss.masked import known_cross_entropy
 from training.loss.slerp import slerp, slerp_within_class

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from training.errors import ConfigError, DataError
+from common.errors import ConfigError, DataError
 from training.metrics import evaluate
 from training.metrics.bootstrap import draw_weights
 from training.metrics.samples import gather

@@ -1,6 +1,6 @@
 import pytest
 
-from training.errors import ConfigError
+from common.errors import ConfigError
 from training.metrics import evaluate, score
 
 METRICS = evaluate([0, 0, 1, 1], [0.1, 0.6, 0.4, 0.9], ["a", "b", "c", "d"], bootstrap=0)

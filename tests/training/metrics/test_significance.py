@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from training.errors import ConfigError, DataError
+from common.errors import ConfigError, DataError
 from training.metrics import delong, evaluate, paired_bootstrap
 from training.metrics.significance import placements
 

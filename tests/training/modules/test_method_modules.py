@@ -5,12 +5,12 @@ import pytest
 import pywt
 import torch
 
-from training.errors import ConfigError
+from common.errors import ConfigError
+from training.detectors.parts.clip_crossdomain.degrade import blur, dct_matrix, quantise_blocks
 from training.modules.boundary_mining import BoundaryConfig, BoundaryMining, canny, sobel, srm_kernels, weighted_pool
-from training.modules.degrade import blur, dct_matrix, quantise_blocks
 from training.modules.freq_adapter import FreqAdapter, FreqAdapterConfig, SoftHighPass
 from training.modules.identity import Discriminator, reversal_strength, reverse_gradient
-from training.modules.wavelet import Wavelet2d
+from training.ops.wavelet import Wavelet2d
 
 SIZES = [(32, 32), (33, 40), (27, 31), (5, 7)]
 
@@ -241,7 +241,7 @@ def test_w_begins_as_the_residual_alone():
 def test_blur_by_matrices_equals_scipys():
     from scipy.ndimage import gaussian_filter
 
-    from training.modules.band_matrix import gaussian_blur
+    from training.ops.band_matrix import gaussian_blur
 
     image = np.random.default_rng(0).random((2, 13, 17))
     mine = gaussian_blur(torch.from_numpy(image), 1.5).numpy()
@@ -250,7 +250,7 @@ def test_blur_by_matrices_equals_scipys():
 
 
 def test_a_matrix_first_met_without_gradients_serves_training_too():
-    from training.modules.band_matrix import gaussian_blur, gaussian_matrix
+    from training.ops.band_matrix import gaussian_blur, gaussian_matrix
 
     gaussian_matrix.cache_clear()
     with torch.inference_mode():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.errors import ConfigError, WeightsError
+from common.errors import ConfigError, WeightsError
 from training.networks import clip_tower
 from training.networks.clip_tower import ClipConfig, ClipTower, build_clip_tower
 from training.networks.low_rank import LoraConfig

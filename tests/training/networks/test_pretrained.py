@@ -14,7 +14,7 @@ from helpers.pack import write_pack
 from safetensors.torch import save_file
 
 import training.networks.weights as weights
-from training.errors import WeightsError
+from common.errors import WeightsError
 from training.networks.pretrained import load_pretrained, local_trunk
 
 ROOT = Path(__file__).parents[3]

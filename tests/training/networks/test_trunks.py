@@ -7,8 +7,8 @@ from helpers.detector_checks import build
 from timm.layers import Conv2dSame
 from torch import nn
 
+from common.errors import ConfigError
 from training.config.schema import BackboneConfig, Config
-from training.errors import ConfigError
 from training.networks.conversion.efficientnet_keys import timm_keys
 from training.networks.efficientnet import FixedSameConv2d, build_efficientnet, same_padding
 from training.networks.xception_stages import adjust_channel, build_xception, exit_flow, final_map

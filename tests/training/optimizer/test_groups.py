@@ -5,9 +5,9 @@ import torch
 from helpers.engine_scenarios import rows, sphere
 from torch import nn
 
+from common.errors import ConfigError
 from training.config.schema import Config
 from training.detectors.base import ClassificationDetector
-from training.errors import ConfigError
 from training.optimizer.averaging import WeightAverage, recompute_statistics
 from training.optimizer.builder import build_optimizer
 from training.optimizer.schedule import set_learning_rate

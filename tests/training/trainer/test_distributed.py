@@ -12,7 +12,7 @@ from helpers import engine_scenarios
 from helpers.pack import write_pack
 from helpers.training_runs import free_port
 
-from training.errors import ConfigError
+from common.errors import ConfigError
 from training.trainer.distributed import Process, start
 
 ROOT = Path(__file__).parents[3]

@@ -26,10 +26,10 @@ from helpers.training_runs import (
     write_settings,
 )
 
-from training.errors import ProjectError, WeightsError
+from common.errors import ProjectError, WeightsError
+from common.rundir import RunDir
 from training.trainer.checkpoint import newest_checkpoint, read_checkpoint, save_newest
 from training.trainer.interruption import Interruption
-from training.trainer.rundir import RunDir
 
 STEPS = 70  # 7 an epoch, 10 epochs
 
@@ -234,7 +234,7 @@ from pathlib import Path
 import torch
 from training import cli
 from training.trainer.checkpoint import save_newest
-from training.trainer.rundir import RunDir
+from common.rundir import RunDir
 
 def main():
     # No file may grow beyond this: the kernel refuses the write as it does on a full disk.

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from common.errors import DataError
 from training.config.schema import Config
 from training.detectors.base import ClassificationDetector, Detector
-from training.errors import DataError
 from training.trainer.distributed import Process
 from training.trainer.step import NotFinite, Stepper, split_batch, stand_in
 

@@ -7,9 +7,9 @@ import torch
 from helpers.engine_scenarios import flat, rows, sphere
 from torch import nn
 
+from common.errors import ConfigError
 from training.config.schema import Config
 from training.detectors.base import ClassificationDetector
-from training.errors import ConfigError
 from training.trainer.distributed import Process
 from training.trainer.precision import resolve
 from training.trainer.step import Stepper, micro_batches

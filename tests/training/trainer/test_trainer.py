@@ -11,18 +11,18 @@ from helpers.engine_scenarios import flat, pack_config
 from helpers.pack import write_pack
 from torch import nn
 
+from common.errors import ConfigError
+from common.rundir import RunDir
 from training.config.schema import Config
 from training.dataset import build_loader
 from training.detectors import build_detector
 from training.detectors.base import ClassificationDetector
 from training.detectors.registry import config_class
-from training.errors import ConfigError
 from training.trainer.checkpoint import read_checkpoint
 from training.trainer.distributed import Process
 from training.trainer.evaluator import predict
 from training.trainer.journal import GradientWatch, Progress
 from training.trainer.results import score
-from training.trainer.rundir import RunDir
 from training.trainer.step import NotFinite
 from training.trainer.trainer import Trainer
 

@@ -1,0 +1,1 @@
+"""Numbers about features, heat maps and perturbed videos that the commands print and draw."""

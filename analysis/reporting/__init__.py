@@ -1,0 +1,1 @@
+"""What tables, sheets and the report page are made of."""

@@ -1,0 +1,112 @@
+"""The charts of a report, as SVG inside the page."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.curves import auc_caption, draw_det, draw_histogram, draw_roc
+from analysis.reporting.sections import read_sections
+from common import style
+from common.errors import DataError
+from common.predictions import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Chart = dict[str, str]
+SIZE = (4.2, 3.9)
+WIDEST = 960  # CSS pixels of a tool's figure
+
+
+def curve_charts(source: Run) -> list[Chart]:
+    """Return ROC and DET over all test sets, and a score histogram per test set; frame level."""
+    having = [name for name in source.datasets if (source.folder(name) / "predictions.csv").exists()]
+    if not having:
+        return []
+    curves = {name: source.predictions(name) for name in having}
+    charts = []
+    with style.figure(*SIZE) as (drawing, axes):
+        figures = {name: source.datasets[name]["frame"]["auc"] for name in curves}
+        draw_roc(axes, curves, {name: auc_caption(name, data, figures[name]) for name, data in curves.items()})
+        axes.set_title("ROC, frames")
+        charts.append({"src": style.data_uri(drawing), "alt": "ROC curves of all test sets"})
+    with style.figure(*SIZE) as (drawing, axes):
+        draw_det(axes, curves)
+        axes.set_title("DET, frames")
+        charts.append({"src": style.data_uri(drawing), "alt": "DET curves of all test sets"})
+    for name, data in curves.items():
+        with style.figure(SIZE[0], 2.9) as (drawing, axes):
+            draw_histogram(axes, data, name)
+            charts.append({"src": style.data_uri(drawing), "alt": f"Score histogram of {name}"})
+    return charts
+
+
+def series(history: list[dict], prefix: str) -> dict[str, tuple[list[float], list[float]]]:
+    """Return key → (steps, values) of the history's keys that start with `prefix`; nulls are left out."""
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    for position, entry in enumerate(history):
+        for key, value in entry.items():
+            if key.startswith(prefix) and isinstance(value, int | float):
+                steps, values = found.setdefault(key.removeprefix(prefix), ([], []))
+                steps.append(entry.get("step", entry.get("epoch", position)))
+                values.append(value)
+    return found
+
+
+def training_charts(history: list[dict]) -> list[Chart]:
+    """Return the losses, the validation figures and the learning rate over steps; those that the history has."""
+    panels = [
+        ("Loss", series(history, "loss/"), "Training loss and its parts"),
+        ("Validation", series(history, "val/"), "Validation figures over training"),
+        ("Learning rate", {k: v for k, v in series(history, "lr").items() if k == ""}, "Learning rate over training"),
+    ]
+    charts = []
+    for title, lines, alt in panels:
+        if not lines:
+            continue
+        with style.figure(SIZE[0], 2.9 + 0.17 * (len(lines) // 3)) as (drawing, axes):
+            _draw_lines(axes, lines)
+            axes.set(xlabel="Step", title=title)
+            if title == "Learning rate":
+                axes.set_ylim(bottom=0)
+            charts.append({"src": style.data_uri(drawing), "alt": alt})
+    return charts
+
+
+def _draw_lines(axes: Axes, lines: dict[str, tuple[list[float], list[float]]]) -> None:
+    for number, (name, (steps, values)) in enumerate(lines.items()):
+        # A handful of points is no curve without marks.
+        axes.plot(
+            steps, values, label=name, marker="o" if len(steps) < 30 else None, markersize=3, **style.line_style(number)
+        )
+    if "" not in lines:
+        axes.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+
+
+def section_charts(run_dir: Path) -> list[dict[str, Any]]:
+    """Return what the analysis tools left for the report, their PNG files inlined."""
+    sections = []
+    for folder, section in read_sections(run_dir):
+        charts: list[dict[str, Any]] = []
+        for number, name in enumerate(section.figures):
+            try:
+                picture = (folder / name).read_bytes()
+            except OSError as error:
+                raise DataError(f"cannot read {folder / name}: {error.strerror}; run that tool again") from error
+            caption = section.captions[number] if number < len(section.captions) else name
+            # Bytes 16 to 20 of a PNG are its width; half of it makes the text of a figure as large as the page's.
+            width = min(WIDEST, int.from_bytes(picture[16:20], "big") // 2)
+            content = base64.b64encode(picture).decode()
+            charts.append({"src": f"data:image/png;base64,{content}", "alt": caption, "width": width})
+        sections.append(
+            {
+                "title": section.title,
+                "text": section.text,
+                "charts": charts,
+                "columns": section.columns,
+                "rows": section.rows,
+            }
+        )
+    return sections

@@ -1,0 +1,97 @@
+"""The leaderboard as Markdown, LaTeX and HTML. The best figure of a column is bold."""
+
+from __future__ import annotations
+
+import html
+
+from analysis.reporting.leaderboard_table import OURS, Entry, Table
+from analysis.reporting.sheet import html_page, latex_text
+
+
+def cell_text(table: Table, entry: Entry, column: str) -> str:
+    """Return `0.912`, with its interval where there is one; a count for Top3, a dash where there is no figure."""
+    value = table.value(entry, column)
+    if value is None:
+        return "–"
+    if isinstance(value, int):
+        return str(value)
+    text = f"{value:.4f}"
+    if column in entry.figures and entry.figures[column][1] is not None:
+        _, low, high = entry.figures[column]
+        text += f" [{low:.3f}, {high:.3f}]"
+    return text
+
+
+def caption(table: Table) -> str:
+    """Return one sentence on what the table shows and where its figures come from."""
+    seeds = max((entry.seeds for entry in table.entries), default=1)
+    brackets = (
+        "95 % interval by bootstrap over videos" if seeds == 1 else f"mean ± standard deviation over {seeds} seeds"
+    )
+    text = f"{table.level.capitalize()}-level AUC; brackets: {brackets}; bold: best of the column."
+    text += " Top3 counts, over the rows shown, the test sets on which a row is among the three best (ties are in)."
+    sources = sorted({entry.source for entry in table.entries} - {OURS})
+    published = [source for source in sources if not source.startswith(OURS)]
+    if published:
+        text += f" Rows marked * are published figures ({', '.join(published)}), not results of this repository; "
+        text += "their averages and Top3 are computed anew from the figures per test set, so Top3 may differ from the print."
+    notes = [source.removeprefix(f"{OURS}; ") for source in sources if source.startswith(OURS)]
+    return " ".join([text, *notes])
+
+
+def row_name(entry: Entry) -> str:
+    """Return the detector's name, with a star where its figures are somebody else's."""
+    return entry.name if entry.source.startswith(OURS) else f"{entry.name}*"
+
+
+def to_markdown(table: Table) -> str:
+    """Return a GitHub table with its caption."""
+    columns = table.datasets + table.summary
+    lines = ["| Detector | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
+    for entry in table.entries:
+        cells = []
+        for column in columns:
+            text = cell_text(table, entry, column)
+            cells.append(f"**{text}**" if table.is_best(entry, column) else text)
+        lines.append("| " + " | ".join([row_name(entry).replace("*", r"\*").replace("|", r"\|"), *cells]) + " |")
+    return "\n".join([*lines, "", caption(table), ""])
+
+
+def to_latex(table: Table) -> str:
+    """Return a `table*` for booktabs, within- and cross-domain columns under their own headings."""
+    groups = [
+        (name, members) for name, members in (("Within domain", table.within), ("Cross domain", table.cross)) if members
+    ]
+    heads, rules, columns, position = [""], [], [], 2
+    for name, members in groups:
+        own = members + [c for c in table.summary if table.members(c) is members]
+        heads.append(rf"\multicolumn{{{len(own)}}}{{c}}{{{name}}}")
+        rules.append(rf"\cmidrule(lr){{{position}-{position + len(own) - 1}}}")
+        position += len(own)
+        columns += own
+    titles = [latex_text(c.rpartition(" ")[0] if c in table.summary else c) for c in columns]
+    lines = [r"% needs \usepackage{booktabs}", r"\begin{table*}", r"\centering\scriptsize"]
+    lines += [rf"\caption{{{latex_text(caption(table))}}}", rf"\begin{{tabular}}{{l{'r' * len(columns)}}}", r"\toprule"]
+    lines += [" & ".join(heads) + r" \\", "".join(rules), " & ".join(["Detector", *titles]) + r" \\", r"\midrule"]
+    for entry in table.entries:
+        cells = []
+        for column in columns:
+            text = latex_text(cell_text(table, entry, column))
+            cells.append(rf"\textbf{{{text}}}" if table.is_best(entry, column) else text)
+        lines.append(" & ".join([latex_text(row_name(entry)), *cells]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""])
+
+
+def to_html(table: Table) -> str:
+    """Return a page of its own; wide tables scroll under a fixed first column."""
+    columns = table.datasets + table.summary
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in ["Detector", *columns])
+    rows = []
+    for entry in table.entries:
+        cells = [f"<td>{html.escape(row_name(entry))}</td>"]
+        for column in columns:
+            value, _, interval = cell_text(table, entry, column).partition(" ")
+            shown = f"<b>{value}</b>" if table.is_best(entry, column) else value
+            cells.append(f"<td>{shown}{f' <small>{interval}</small>' if interval else ''}</td>")
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    return html_page(f"Leaderboard, {table.level} level", caption(table), head, rows)

@@ -1,0 +1,174 @@
+"""The field's table as data: detectors by test sets, averages within and across domains, how often in the top three."""
+
+from __future__ import annotations
+
+import csv
+import re
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.predictions import Run
+
+PUBLISHED = Path(__file__).parents[1] / "reference" / "published_auc.csv"
+SOURCE = "arXiv 2307.01426"
+OURS = "this repository"
+# The columns' short names, and the names of the same sets in the JSON indices.
+ALIASES = {
+    "FaceForensics++": "FF++_c23",
+    "FaceForensics++_c23": "FF++_c23",
+    "FaceForensics++_c40": "FF++_c40",
+    "Celeb-DF-v1": "CDFv1",
+    "Celeb-DF-v2": "CDFv2",
+    "DeeperForensics-1.0": "DF-1.0",
+    "DeepFakeDetection": "DFD",
+    "FaceShifter": "Fsh",
+}
+WITHIN = ("FF++_c23", "FF++_c40", "FF-DF", "FF-F2F", "FF-FS", "FF-NT")
+ORDER = (*WITHIN, "CDFv1", "CDFv2", "DF-1.0", "DFD", "DFDC", "DFDCP", "Fsh", "UADFV")
+LEVEL = re.compile(r"_(c23|c40|raw)$")  # a dataset's name may end with the compression that is meant
+DOMAINS = ("within-domain", "cross-domain")
+Interval = tuple[float, float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One detector: AUC (value, low, high) by test set, and where the figures come from.
+
+    Attributes:
+        seeds: training runs behind a figure; of several it is their mean, and low and high are the mean ∓ their deviation.
+    """
+
+    name: str
+    figures: dict[str, Interval]
+    source: str = OURS
+    kind: str = ""
+    seeds: int = 1
+
+
+@dataclass
+class Table:
+    """Entries and the columns' order.
+
+    Attributes:
+        level: `frame` or `video`.
+        within, cross: test sets of the training domain, and all others.
+    """
+
+    level: str
+    entries: list[Entry]
+    within: list[str]
+    cross: list[str]
+    _top: dict[str, set[str]] = field(default_factory=dict)
+
+    @property
+    def datasets(self) -> list[str]:
+        """Test sets in the order of the columns."""
+        return self.within + self.cross
+
+    @property
+    def summary(self) -> list[str]:
+        """The summary columns: an average and a top-three count for each domain that has test sets."""
+        having = [domain for domain, names in zip(DOMAINS, (self.within, self.cross)) if names]
+        return [f"{what} {domain}" for domain in having for what in ("Avg.", "Top3")]
+
+    def members(self, column: str) -> list[str]:
+        """Return the test sets that a summary column is about."""
+        return self.within if column.endswith(DOMAINS[0]) else self.cross
+
+    def value(self, entry: Entry, column: str) -> float | int | None:
+        """Return an entry's figure in a column; None where it has none.
+
+        An average is over all test sets of the domain, and None when one is missing: averages over different sets do not
+        compare. Top3 counts the sets on which the entry is among the three best.
+        """
+        if column in self.datasets:
+            return entry.figures[column][0] if column in entry.figures else None
+        members = self.members(column)
+        if column.startswith("Top3"):
+            return sum(entry.name in self.top_three(name) for name in members)
+        values = [entry.figures[name][0] for name in members if name in entry.figures]
+        return sum(values) / len(values) if len(values) == len(members) else None
+
+    def top_three(self, dataset: str) -> set[str]:
+        """Return the names of the three best on a test set; ties with the third are in."""
+        if dataset not in self._top:
+            having = [(e.figures[dataset][0], e.name) for e in self.entries if dataset in e.figures]
+            limit = sorted((value for value, _ in having), reverse=True)[:3]
+            self._top[dataset] = {name for value, name in having if value >= limit[-1]} if limit else set()
+        return self._top[dataset]
+
+    def is_best(self, entry: Entry, column: str) -> bool:
+        """Return whether no other entry has a better figure in this column."""
+        own = self.value(entry, column)
+        others = [value for e in self.entries if (value := self.value(e, column)) is not None]
+        return own is not None and len(others) > 1 and own == max(others) and own > 0
+
+
+def short_name(dataset: str) -> str:
+    """Return the table's name of a test set."""
+    return ALIASES.get(dataset, dataset)
+
+
+def run_entry(source: Run, name: str, level: str) -> Entry:
+    """Return the AUCs of a run at a level."""
+    figures = {}
+    for dataset, metrics in source.datasets.items():
+        auc = metrics[level]["auc"]
+        figures[short_name(dataset)] = (auc["value"], auc.get("low"), auc.get("high"))
+    note = OURS if source.data_note is None else f"{OURS}; {source.data_note}"
+    return Entry(name, figures, note)
+
+
+def seeds_entry(sources: Sequence[Run], name: str, level: str) -> Entry:
+    """Return one detector trained with several seeds as one entry: mean AUC, and mean ∓ standard deviation; see `Entry`.
+
+    A test set that not every run has is left out. One run alone is `run_entry`, with its interval over videos.
+    """
+    entries = [run_entry(source, name, level) for source in sources]
+    if len(entries) == 1:
+        return entries[0]
+    figures: dict[str, Interval] = {}
+    for dataset in entries[0].figures:
+        if all(dataset in entry.figures for entry in entries):
+            values = [entry.figures[dataset][0] for entry in entries]
+            mean, deviation = statistics.fmean(values), statistics.stdev(values)
+            figures[dataset] = (mean, mean - deviation, mean + deviation)
+    return Entry(name, figures, entries[0].source, seeds=len(entries))
+
+
+def within_of(sources: Sequence[Run]) -> list[str]:
+    """Return the test sets of the training domain: FaceForensics++ and its parts, and what all these runs were trained on."""
+    named = [run.summary.get("train_dataset") or [] for run in sources]
+    trained = [{names} if isinstance(names, str) else set(names) for names in named]
+    common = set.intersection(*trained) if trained else set()
+    tested = dict.fromkeys(name for run in sources for name in run.datasets)
+    return [*WITHIN, *(name for name in tested if {name, LEVEL.sub("", name)} & common)]
+
+
+def published_entries() -> list[Entry]:
+    """Return the benchmark's fifteen detectors, trained on FaceForensics++ c23; frame-level AUC without intervals."""
+    with open(PUBLISHED, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [
+        Entry(row["Detector"], {name: (float(row[name]), None, None) for name in ORDER}, SOURCE, row["Type"])
+        for row in rows
+    ]
+
+
+def build_table(entries: Sequence[Entry], level: str, within: Sequence[str] | None = None) -> Table:
+    """Sort test sets into columns: known ones in the benchmark's order, others after them by name.
+
+    Args:
+        within: the test sets of the training domain; None means FaceForensics++ and its parts.
+    """
+    present = {name for entry in entries for name in entry.figures}
+    ordered = [name for name in ORDER if name in present] + sorted(present - set(ORDER))
+    domain = WITHIN if within is None else tuple(short_name(name) for name in within)
+    return Table(
+        level,
+        list(entries),
+        [name for name in ordered if name in domain],
+        [name for name in ordered if name not in domain],
+    )

@@ -1,0 +1,75 @@
+"""What an analysis tool leaves in a run directory so that the run's report shows it.
+
+A tool writes into `<run>/analysis/<tool>/` its tables, its figures, and last `section.json`:
+`{"title", "text", "figures": [PNG names], "captions": [...], "columns": [...], "rows": [[...]]}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from common.errors import DataError
+from common.io import atomic_write, read_json, write_json
+
+
+@dataclass
+class Section:
+    """One part of a report.
+
+    Attributes:
+        title: heading. text: what was done and how to read it, in a few sentences.
+        figures: PNG files beside section.json. captions: one sentence each.
+        columns, rows: a table of texts, `**bold**` ones too; empty when there is none.
+    """
+
+    title: str
+    text: str
+    figures: list[str] = field(default_factory=list)
+    captions: list[str] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+
+
+def folder_of(run_dir: Path, tool: str) -> Path:
+    """Return where `tool` writes for this run."""
+    return Path(run_dir) / "analysis" / tool
+
+
+def write_section(folder: Path, section: Section) -> None:
+    """Write section.json; the report of the run shows it from then on."""
+    write_json(folder / "section.json", asdict(section))
+
+
+def read_sections(run_dir: Path) -> list[tuple[Path, Section]]:
+    """Return the sections of a run with their folders, sorted by tool."""
+    found = []
+    for path in sorted((Path(run_dir) / "analysis").glob("*/section.json")):
+        try:
+            found.append((path.parent, Section(**read_json(path))))
+        except TypeError as error:
+            raise DataError(f"{path} is not a report section ({error}); run that tool again") from error
+    return found
+
+
+def publish(run_dirs: Sequence[Path], tool: str, section: Section, figures: Sequence[Path] = ()) -> None:
+    """Give each of several runs the same section, with copies of those of the `figures` that are PNG.
+
+    For tools whose tables stand over many runs; the section's `figures` are filled in here.
+    """
+    pictures = [path for path in figures if path.suffix == ".png"]
+    for run_dir in dict.fromkeys(Path(path) for path in run_dirs):
+        folder = folder_of(run_dir, tool)
+        for path in pictures:
+            atomic_write(folder / path.name, path.read_bytes())
+        write_section(folder, replace(section, figures=[path.name for path in pictures]))
+
+
+def refresh_reports(run_dirs: Sequence[Path]) -> None:
+    """Write the reports of these runs anew, where they have results; say where they are."""
+    from analysis.report import write_report
+
+    for run_dir in dict.fromkeys(run_dirs):
+        if (Path(run_dir) / "results" / "results.json").exists():
+            print(f"report: {write_report(Path(run_dir))}")

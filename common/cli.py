@@ -1,0 +1,42 @@
+"""What every command line of the project shares: one-sentence errors, exit codes, `--debug`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from common.errors import ProjectError
+from common.io import NO_PLACE
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that every command understands."""
+    parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+
+
+def run(main: Callable[[], int | None]) -> NoReturn:
+    """Run `main` as a program: exit 0 on success, 2 on the user's errors (one line), 130 on Ctrl-C."""
+    try:
+        code = main()
+    except ProjectError as error:
+        if "--debug" in sys.argv:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (`head`, say) has gone; what remains to be flushed has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        if error.errno not in NO_PLACE or "--debug" in sys.argv:
+            raise
+        place = error.filename or "what was to be written"
+        print(
+            f"error: cannot write {place}: {error.strerror}; free some space or choose another place", file=sys.stderr
+        )
+        sys.exit(2)
+    sys.exit(code or 0)

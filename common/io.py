@@ -1,0 +1,96 @@
+"""Files that are either whole or not there: atomic writes and JSON reading with errors that name the file."""
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from common.errors import DataError, ProjectError
+
+# What is not the fault of the one file that was being written, and would meet the next one too.
+NO_PLACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary sibling of `path`; on success it is synced to disk and renamed over `path`, else removed.
+
+    Raises ProjectError when the folder cannot be written or the disk is full; `path` then keeps its old content.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise ProjectError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        # mkstemp makes private files; results are meant to be read by colleagues.
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ProjectError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def make_folder(path: str | os.PathLike, said_by: str) -> Path:
+    """Make a folder and its parents; returns it.
+
+    Args:
+        said_by: the flag or key that named it, for the message.
+
+    Raises:
+        ProjectError: it cannot be made, or a file is in its place.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ProjectError(
+            f"{said_by}: cannot make the folder {folder} ({error.strerror}); choose a place that can be written"
+        ) from error
+    return folder
+
+
+def atomic_write(path: str | os.PathLike, data: bytes | str) -> None:
+    """Write `data` (text as UTF-8) to `path` so that a reader sees the old file or the whole new one."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Write `value` as indented JSON, atomically; NaN and infinity are refused, for readers in other languages."""
+    atomic_write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike, error: type[ProjectError] = DataError) -> Any:
+    """Return the content of a JSON file; a missing or damaged one raises `error` with the place of the damage."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except FileNotFoundError as cause:
+        raise error(f"no such file: {path}") from cause
+    except json.JSONDecodeError as cause:
+        raise error(
+            f"{path} is not valid JSON (line {cause.lineno}, column {cause.colno}: {cause.msg}); "
+            "it may be truncated: write or download it again"
+        ) from cause
+    except (OSError, UnicodeDecodeError) as cause:
+        raise error(f"cannot read {path}: {cause}") from cause

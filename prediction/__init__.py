@@ -1,0 +1,1 @@
+"""A trained detector at work: rebuilt from its run, asked about pictures and videos, and what it looks at."""

@@ -1,0 +1,76 @@
+"""Say what a trained detector makes of pictures and videos.
+
+python prediction/predict.py clip.mp4 face.jpg --run logs/clip_crossdomain/2026-01-01-12-00-00
+python prediction/predict.py clip.mp4 --detector_path training/config/detector/xception.yaml --weights_path xception.pth
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from common.cli import add_common, run
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's definition."""
+    p = argparse.ArgumentParser(
+        description="Score pictures and videos with a trained detector: find the face, align it, judge it.",
+        epilog="The score is the detector's opinion, and worth what its figures on data like yours are worth; it proves nothing.",
+    )
+    p.add_argument("files", nargs="+", metavar="FILE", help="pictures and videos")
+    p.add_argument(
+        "--run",
+        "--detector_path",
+        dest="detector_path",
+        required=True,
+        metavar="RUN|YAML",
+        help="a run directory, or a detector YAML with --weights_path",
+    )
+    p.add_argument(
+        "--weights_path", metavar="FILE", help="weights (default for a run directory: its best, else its last)"
+    )
+    p.add_argument("--num_frames", type=int, default=32, metavar="N", help="frames looked at in a video (default 32)")
+    p.add_argument("--json", metavar="FILE", help="write the scores of all frames there")
+    p.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key of the configuration")
+    add_common(p)
+    return p
+
+
+def main() -> int:
+    """Judge each file; one that cannot be read does not stop the others. Exit code 2 if there was one."""
+    args = parser().parse_args()
+    from common.errors import ConfigError, DataError
+    from common.io import atomic_write
+    from prediction.predictor import Predictor, to_json
+
+    if args.num_frames < 1:
+        raise ConfigError(f"--num_frames {args.num_frames} is too few; look at one frame at least")
+    predictor = Predictor(args.detector_path, args.weights_path, args.device, args.set)
+    print(predictor.describe())
+    verdicts, unread = [], 0
+    for path in args.files:
+        try:
+            verdict = predictor.predict(path, args.num_frames)
+        except DataError as error:
+            print(f"error: {error}", file=sys.stderr)
+            unread += 1
+            continue
+        verdicts.append(verdict)
+        print(f"{path}: {_words(verdict)}", flush=True)
+    if args.json:
+        atomic_write(Path(args.json), to_json(verdicts))
+    return 2 if unread else 0
+
+
+def _words(verdict) -> str:
+    if verdict.prob is None:
+        text = f"no face was found in {verdict.looked} frame{'s' * (verdict.looked > 1)}; nothing to judge"
+        return f"{text} ({verdict.damage})" if verdict.damage else text
+    side = "fake" if verdict.fake else "real"
+    text = f"the detector's score {verdict.prob:.3f}, called {side} ({len(verdict.scores)} scored of {verdict.looked} looked at)"
+    return f"{text}; {verdict.damage}" if verdict.damage else text
+
+
+if __name__ == "__main__":
+    run(main)

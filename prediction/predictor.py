@@ -1,0 +1,278 @@
+"""A trained detector for pictures and videos as they come: find the face, align it as for training, score it.
+
+from training import Predictor
+predictor = Predictor("logs/clip_crossdomain/2026-01-01-12-00-00")
+verdict = predictor.predict("holiday.mp4")
+verdict.prob, verdict.fake
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import ConfigError, DataError, WeightsError
+
+if TYPE_CHECKING:
+    from preprocessing.faces.pipeline import Face
+
+HALF = 0.5
+
+
+@dataclass(frozen=True)
+class FrameScore:
+    """A scored face, or for a video detector the first of a clip's faces.
+
+    Attributes:
+        frame: its number in the video; 0 for a picture.
+        prob: fake probability in [0, 1].
+        box: left, top, right, bottom of the face in pixels of the frame.
+        time: seconds from the video's first frame; None for a picture, or where the file does not tell.
+    """
+
+    frame: int
+    prob: float
+    box: tuple[float, float, float, float]
+    time: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the detector says of a file.
+
+    Attributes:
+        path: the file.
+        prob: mean fake probability over its faces; None where no face was found.
+        threshold: from which `prob` on a file is called fake.
+        looked: how many frames were looked at. scores: of those with a face.
+        damage: the decoder's complaint where some frames could not be read, else empty.
+    """
+
+    path: str
+    prob: float | None
+    threshold: float
+    looked: int
+    scores: list[FrameScore] = field(default_factory=list)
+    damage: str = ""
+
+    @property
+    def fake(self) -> bool | None:
+        """Whether the detector calls the file fake; None where it saw no face."""
+        return None if self.prob is None else self.prob >= self.threshold
+
+
+class Predictor:
+    """A detector with its weights, its threshold and the face pipeline of preprocessing.
+
+    Args:
+        source: a run directory, or a detector's YAML together with `weights`.
+        weights: a weight file; None takes the run's best checkpoint, else its last.
+        device: `cpu` or `cuda`; None takes a GPU where there is one.
+        overrides: keys of the configuration, `key=value`.
+        faces: a `FacePipeline`; None builds the default one, as preprocessing uses it.
+
+    Attributes:
+        threshold: the operating threshold that `analysis/calibration.py` stored with the checkpoint, else 0.5.
+        calibrated: whether it was stored.
+        trained_on: names of the datasets, empty where the weights do not say.
+
+    Raises:
+        ConfigError, WeightsError: the configuration or the weights do not fit.
+    """
+
+    def __init__(
+        self,
+        source: str | Path,
+        weights: str | Path | None = None,
+        device: str | None = None,
+        overrides: Sequence[str] = (),
+        faces: Any = None,
+    ):
+        source = Path(source)
+        if not source.exists():
+            raise ConfigError(f"there is no {source}; give a run directory, or a detector YAML with its weights")
+        run = source if source.is_dir() else source.parent if source.name == "config.yaml" else None
+        self.threshold, self.calibrated = HALF, False
+        if run is not None and weights is None:
+            self._load_run(run, device, overrides)
+        elif weights is not None:
+            self._load_file(run / "config.yaml" if run else source, Path(weights), device, overrides)
+        else:
+            raise WeightsError(f"no weights to predict with: give a run directory, or weights for {source}")
+        self._faces = faces
+
+    def _load_run(self, run: Path, device: str | None, overrides: Sequence[str]) -> None:
+        from common.io import read_json
+        from prediction.trained import load_trained
+
+        trained = load_trained(run, overrides, device)
+        self.config, self.detector, self.weights = trained.config, trained.detector, trained.weights
+        self.trained_on = list(trained.config.train_dataset)
+        stored = run / "checkpoints" / "operating_point.json"
+        if stored.exists():
+            point = read_json(stored)
+            if not isinstance(point, dict) or not isinstance(point.get("threshold"), int | float):
+                raise DataError(f"{stored} holds no threshold; run analysis/calibration.py again, or remove it")
+            # A threshold of other weights, or of another resolution, says nothing of these.
+            if point.get("fingerprint") == trained.fingerprint():
+                self.threshold, self.calibrated = float(point["threshold"]), True
+
+    def _load_file(self, yaml: Path, weights: Path, device: str | None, overrides: Sequence[str]) -> None:
+        from common.device import pick_device
+        from training.batch import DataInfo
+        from training.config import load_config
+        from training.detectors import build_detector
+
+        target = pick_device(device)
+        self.config, self.weights = load_config(yaml, list(overrides), mode="test"), weights
+        own = _own_checkpoint(weights)
+        info = DataInfo.from_dict(own["data_info"]) if own.get("data_info") else None
+        detector = build_detector(self.config, data_info=info, pretrained=False)
+        detector.load_weights(weights)
+        self.detector = detector.to(target).eval()
+        self.trained_on = list(own.get("config", {}).get("train_dataset", []))
+
+    @property
+    def faces(self) -> Any:
+        """The face pipeline; built at first use, since it reads 100 MB of model."""
+        if self._faces is None:
+            from preprocessing.faces.pipeline import FacePipeline
+
+            self._faces = FacePipeline()
+        return self._faces
+
+    def predict(self, path: str | Path, num_frames: int = 32) -> Verdict:
+        """Judge a picture or a video file, told apart by the name's ending.
+
+        Raises:
+            DataError: the file is missing, unreadable, or shorter than the clips of a video detector.
+        """
+        from preprocessing.layouts._base import IMAGE_SUFFIXES
+
+        if Path(path).suffix.lower() in IMAGE_SUFFIXES:
+            return self.predict_image(path)
+        return self.predict_video(path, num_frames)
+
+    def predict_image(self, image: str | Path | NDArray[np.uint8]) -> Verdict:
+        """Judge the largest face of a picture: a file, or an RGB array `(H, W, 3)` uint8.
+
+        Raises:
+            DataError: the file is missing or unreadable, or the array is no RGB picture.
+        """
+        name = "array" if isinstance(image, np.ndarray) else str(image)
+        pixels = image if isinstance(image, np.ndarray) else _read(Path(image))
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+            raise DataError(f"{name} is {pixels.dtype} of shape {pixels.shape}; give RGB of shape (H, W, 3) as uint8")
+        face = self.faces.crop(pixels)
+        return self._verdict(name, [] if face is None else [face], 1)
+
+    def predict_video(self, path: str | Path, num_frames: int = 32) -> Verdict:
+        """Judge the followed face of `num_frames` frames spread over a video; the score is their mean.
+
+        Raises:
+            DataError: the file is missing or unreadable, or shows fewer faces than a video detector's clip has.
+        """
+        from preprocessing.faces.tracking import track_faces
+        from preprocessing.video_reader import VideoReader
+
+        looked = 0
+        with VideoReader(path) as video:
+
+            def counted() -> Iterator[tuple[int, NDArray[np.uint8]]]:
+                nonlocal looked
+                for item in video.frames(video.choose("fixed_num_frames", num_frames, 1)):
+                    looked += 1
+                    yield item
+
+            found = list(track_faces(counted(), self.faces))
+            if not looked:
+                raise DataError(f"{path}: no frame could be decoded ({video.damage}); download it again")
+            times = {face.frame: video.seconds(face.frame) for face in found}
+            return self._verdict(str(path), found, looked, video.damage or "", times)
+
+    def score(self, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return the fake probability of aligned RGB faces `(N, H, W, 3)` uint8 of any size, or of clips `(N, T, H, W, 3)`."""
+        from prediction.trained import predict_images
+        from training.dataset.recipes.recipe import resize
+
+        size = self.config.resolution
+        flat = []
+        for crop in crops.reshape(-1, *crops.shape[-3:]):
+            sample = {"image": crop}
+            if crop.shape[:2] != (size, size):
+                resize(sample, size)
+            flat.append(sample["image"].transpose(2, 0, 1))
+        images = np.stack(flat).reshape(*crops.shape[:-3], 3, size, size)
+        return predict_images(self.detector, images, self.config.test_batchSize)
+
+    def _verdict(
+        self,
+        name: str,
+        faces: list[Face],
+        looked: int,
+        damage: str = "",
+        times: Mapping[int, float | None] | None = None,
+    ) -> Verdict:
+        if not faces:
+            return Verdict(name, None, self.threshold, looked, damage=damage)
+        crops = np.stack([face.crop for face in faces])
+        first = faces
+        length = self.config.clip_size if self.config.video_mode else None
+        if length:
+            clips = len(faces) // length
+            if not clips:
+                raise DataError(
+                    f"{name} shows {len(faces)} faces, but {self.detector.name} judges clips of {length}; look at more frames"
+                )
+            crops = crops[: clips * length].reshape(clips, length, *crops.shape[1:])
+            first = faces[: clips * length : length]
+        probs = self.score(crops)
+        boxes = [tuple(float(value) for value in face.box[:4]) for face in first]
+        scores = [
+            FrameScore(face.frame, float(prob), box, (times or {}).get(face.frame))  # type: ignore[arg-type]  # four numbers each
+            for face, prob, box in zip(first, probs, boxes, strict=True)
+        ]
+        return Verdict(name, float(probs.mean()), self.threshold, looked, scores, damage)
+
+    def describe(self) -> str:
+        """Return one sentence: which detector, trained on what, with which threshold."""
+        data = ", ".join(self.trained_on) or "data that its weight file does not name"
+        origin = "chosen on validation" if self.calibrated else "not calibrated; analysis/calibration.py chooses one"
+        note = f" {self.config.data_note}" if self.config.data_note else ""
+        return f"{self.detector.name} ({self.weights}), trained on {data}; threshold {self.threshold:.3f} ({origin}).{note}"
+
+
+def _own_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint of this project; nothing for somebody else's weights."""
+    from training.trainer.checkpoint import read_checkpoint
+
+    if path.suffix == ".safetensors":
+        return {}
+    try:
+        return read_checkpoint(path)
+    except WeightsError:  # whether they can be read at all is found out when they are loaded
+        return {}
+
+
+def to_json(verdicts: Sequence[Verdict]) -> str:
+    """Return verdicts as JSON text."""
+    from dataclasses import asdict
+
+    return json.dumps([asdict(verdict) | {"fake": verdict.fake} for verdict in verdicts], indent=1) + "\n"
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    import cv2
+
+    if not path.is_file():
+        raise DataError(f"no such picture: {path}")
+    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
+    if image is None:
+        raise DataError(f"{path} cannot be decoded as a picture; it may be truncated")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8)

@@ -1,0 +1,175 @@
+"""The predictor: the same numbers as evaluation gives, and honest words where there is nothing to judge."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from helpers.drawn import draw_face, scene, write_video
+from helpers.pack import write_pack
+from helpers.training_runs import arguments, as_program, call, write_settings
+
+from common import cli
+from common.errors import DataError, WeightsError
+from common.io import write_json
+from prediction import predict as program
+from preprocessing.demo import build
+from preprocessing.demo.build import Size
+from preprocessing.faces.tracking import faces_of_video
+from training import Predictor
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run directory of a few steps."""
+    root = tmp_path_factory.mktemp("trained")
+    settings = write_settings(root, write_pack(root))
+    assert call(arguments(settings, root / "run", "--max_steps", 4, workers=0)) == 0
+    return root / "run"
+
+
+def person(seed: int = 0) -> np.ndarray:
+    image = scene(seed=seed)
+    draw_face(image, (160, 120), 110)
+    return image
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("video") / "face.mp4", 12, lambda number: person(number // 6))
+
+
+def ask(capsys, *words) -> tuple[int, str, str]:
+    with as_program([str(word) for word in words]), pytest.raises(SystemExit) as stop:
+        cli.run(program.main)
+    said = capsys.readouterr()
+    return int(stop.value.code or 0), said.out, said.err
+
+
+def test_a_video_is_judged_by_its_faces(run, video):
+    predictor = Predictor(run, device="cpu")
+    verdict = predictor.predict(video, num_frames=4)
+    faces = faces_of_video(video, num_frames=4)
+    assert [score.frame for score in verdict.scores] == [face.frame for face in faces]
+    assert len(faces) == verdict.looked == 4
+    size = predictor.config.resolution
+    wanted = []
+    for face in faces:
+        small = cv2.resize(face.crop, (size, size), interpolation=cv2.INTER_AREA)
+        image = (torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255 - 0.5) / 0.5
+        with torch.no_grad():
+            wanted.append(predictor.detector({"image": image}, inference=True)["prob"].item())
+    assert [score.prob for score in verdict.scores] == pytest.approx(wanted, abs=1e-6)
+    assert verdict.prob == pytest.approx(np.mean(wanted), abs=1e-6)
+    assert verdict.fake == (verdict.prob >= 0.5)
+
+
+def test_a_picture_and_an_array_say_the_same(run, tmp_path):
+    image = person()
+    cv2.imwrite(str(tmp_path / "face.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    predictor = Predictor(run, device="cpu")
+    assert predictor.predict(tmp_path / "face.png").prob == predictor.predict_image(image).prob
+
+
+def test_without_a_face_there_is_no_verdict(run):
+    verdict = Predictor(run, device="cpu").predict_image(np.full((120, 120, 3), 90, np.uint8))
+    assert verdict.prob is None
+    assert verdict.fake is None
+
+
+def test_the_stored_threshold_holds_for_its_own_weights_only(run):
+    plain = Predictor(run, device="cpu")
+    assert plain.threshold == 0.5
+    from prediction.trained import load_trained
+
+    point = {"threshold": 0.25, "fingerprint": load_trained(run, device="cpu").fingerprint()}
+    stored = run / "checkpoints/operating_point.json"
+    try:
+        write_json(stored, point)
+        assert Predictor(run, device="cpu").threshold == 0.25
+        assert "chosen on validation" in Predictor(run, device="cpu").describe()
+        assert Predictor(run, device="cpu", overrides=["mean=[0.4,0.5,0.5]"]).threshold == 0.5
+        write_json(stored, {**point, "fingerprint": "of others"})
+        assert Predictor(run, device="cpu").threshold == 0.5
+    finally:
+        stored.unlink()
+
+
+def test_an_operating_point_that_is_none_is_said(run):
+    stored = run / "checkpoints/operating_point.json"
+    try:
+        for content in ("{", "[]", '{"threshold": "high"}'):
+            stored.write_text(content)
+            with pytest.raises(DataError, match=r"operating_point\.json"):
+                Predictor(run, device="cpu")
+    finally:
+        stored.unlink()
+
+
+def test_frames_carry_the_times_at_which_they_are_shown(run, tmp_path):
+    times = [0, 1, 5, 6, 20, 30]  # 25ths of a second
+    path = write_video(tmp_path / "uneven.mp4", len(times), lambda number: person(), times)
+    scores = Predictor(run, device="cpu").predict_video(path, 6).scores
+    assert [score.frame for score in scores] == list(range(6))
+    assert [score.time for score in scores] == pytest.approx([time / 25 for time in times], abs=1e-3)
+    left, top, right, bottom = scores[0].box
+    assert left < 160 < right
+    assert top < 120 < bottom
+
+
+def test_a_rendered_video_is_judged(run, tmp_path):
+    job = build.jobs(Size(train=2, val=2, test=2, unseen=2, frames=2), seed=0)[0]
+    build.run(job, tmp_path)
+    verdict = Predictor(run, device="cpu").predict(tmp_path / build.paths(job)[0])
+    assert verdict.looked == 2
+    assert verdict.prob is not None
+    assert 0 <= verdict.prob <= 1
+
+
+def test_an_array_that_is_no_picture_is_said(run):
+    predictor = Predictor(run, device="cpu")
+    for array in (np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.float32)):
+        with pytest.raises(DataError, match=r"\(H, W, 3\)"):
+            predictor.predict_image(array)
+
+
+def test_foreign_weights_do_not_pretend_to_know_their_training_data(run, tmp_path):
+    of_run = Predictor(run, device="cpu")
+    assert of_run.trained_on == ["FaceForensics++"]
+    torch.save(of_run.detector.state_dict(), tmp_path / "bare.pth")
+    bare = Predictor(run / "config.yaml", tmp_path / "bare.pth", device="cpu")
+    assert bare.trained_on == []
+    assert "does not name" in bare.describe()
+
+
+def test_weights_of_a_file_predict_as_the_run_does(run, video):
+    of_run = Predictor(run, device="cpu")
+    of_file = Predictor(run / "config.yaml", of_run.weights, device="cpu", faces=of_run.faces)
+    assert of_file.predict(video, 2).prob == of_run.predict(video, 2).prob
+    with pytest.raises(WeightsError, match="no weights"):
+        Predictor("training/config/detector/meso4.yaml")
+
+
+def test_the_command_judges_what_it_can_and_names_what_it_cannot(run, video, tmp_path, capsys):
+    (tmp_path / "broken.mp4").write_bytes(b"no video at all")
+    out = tmp_path / "scores.json"
+    words = [tmp_path / "broken.mp4", tmp_path / "none.png", video, "--detector_path", run, "--json", out]
+    blank = write_video(tmp_path / "blank.mp4", 2, lambda number: scene())
+    assert "no face was found in 2 frames" in ask(capsys, blank, "--run", run, "--device", "cpu")[1]
+    code, said, errors = ask(capsys, *words, "--num_frames", 2, "--device", "cpu")
+    assert code == 2
+    assert "broken.mp4" in errors
+    assert "none.png" in errors
+    assert "trained on FaceForensics++" in said
+    (verdict,) = json.loads(out.read_text())
+    assert f"score {verdict['prob']:.3f}" in said
+    assert len(verdict["scores"]) == 2
+    assert ask(capsys, video, "--detector_path", run, "--num_frames", 2, "--device", "cpu")[0] == 0
+
+
+def test_too_few_faces_for_a_clip_are_said(run, video):
+    predictor = Predictor(run, device="cpu")
+    predictor.config = predictor.config.model_copy(update={"video_mode": True, "clip_size": 8})
+    with pytest.raises(DataError, match="clips of 8"):
+        predictor.predict(video, 4)

@@ -1,0 +1,1 @@
+"""How training samples are made, one recipe a file."""

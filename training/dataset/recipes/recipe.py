@@ -1,0 +1,273 @@
+"""How training samples are made. A recipe is one file, `<name>_recipe.py`, with one class under `@register_recipe`.
+
+A *draw* is a row of integers: the unit of shuffling, of sharing between processes and of skipping. `draws` returns all rows
+of an epoch, `load` turns one of them into one sample per role, and `collate` makes a batch of them, role by role. What a
+recipe may rely on, and must keep:
+
+* All that `load` needs is in its row, its generator, and what `__init__` and the first call of `draws` left on `self`: worker
+  processes live for the whole run, and see no later change of `self`. What differs from epoch to epoch goes into the rows.
+* Whatever is random comes from the generator that `load` is given, or, for choices over all rows at once, from
+  `sampling.draws_rng(seed, epoch)`. A sample then depends on (seed, epoch, position) and on nothing else.
+* A sample is a dictionary: `image` `(H, W, 3)` (or `(T, H, W, 3)`) uint8 and the keys of `FrameReader.labels`, `frame`, and
+  where asked `mask` and `landmark`. Arrays under further keys are stacked as they are; `empty` must then name them too.
+* All samples of a recipe have the same keys. What cannot be read is a DataError: never another sample in its place.
+
+`FrameReader.frame` gives a finished sample; those who paint on stored pixels take `raw`, and pass the result to `finish`. A
+recipe's own keys are the pydantic model `Options`, filled from the YAML's `recipe`. A detector's file may bring the recipe
+itself; it is then named like the detector, which `dataset_type: blend` also means.
+
+A minimal recipe::
+
+    @register_recipe
+    class EveryFrameTwice(Recipe):
+        roles = 2                                  # collate gives all of role 0, then all of role 1
+
+        def draws(self, seed, epoch):              # (N, k) integers; the first is the video
+            return frame_draws(self.index, self.frame_num)
+
+        def load(self, draw, reader, rng):         # one sample per role
+            return [reader.frame(*draw, rng), reader.frame(*draw, rng)]
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import cv2
+import numpy as np
+import pydantic
+import torch
+
+from common.errors import ConfigError
+from training.config.schema import Config, Section
+from training.dataset.augmentation import Augmentation, Plan
+from training.dataset.index.selection import Index, frames_wanted
+from training.dataset.sampling import spread_each
+from training.dataset.storage import Storage
+
+Sample = dict[str, Any]
+Batch = dict[str, Any]
+R = TypeVar("R", bound="type[Recipe]")
+_SUFFIX = "_recipe"
+
+
+class NoOptions(Section):
+    """A recipe without keys of its own."""
+
+
+class FrameReader:
+    """Reads frames of an index with what belongs to them, resized and augmented.
+
+    Args:
+        index: the videos.
+        storages: one per dataset of the index.
+        config: resolution, masks, landmarks and augmentation.
+        augment: whether to augment (training).
+    """
+
+    def __init__(self, index: Index, storages: list[Storage], config: Config, augment: bool):
+        self.index, self.storages, self.config = index, storages, config
+        self.augmentation = Augmentation(config.data_aug, rescale=not config.with_landmark) if augment else None
+
+    def storage(self, video: int) -> Storage:
+        """Return where a video's frames lie."""
+        return self.storages[self.index.dataset[video]]
+
+    def plan(self, rng: np.random.Generator | None) -> Plan | None:
+        """Draw an augmentation plan, for those who share one between frames; None where nothing is augmented."""
+        return self.augmentation.plan(rng) if self.augmentation and rng is not None else None
+
+    def raw(self, video: int, position: int, landmark: bool = False, mask: bool = False) -> Sample:
+        """Return a stored frame as it is: `image` RGB `(H, W, 3)`, and where asked `landmark` (81, 2) and `mask` (H, W)."""
+        storage = self.storage(video)
+        path, number = self.index.frame(video, position)
+        image = storage.read_image(path)
+        sample: Sample = {"image": image, "frame": number}
+        if landmark:
+            sample["landmark"] = storage.read_landmark(self.index.landmark(video, position))
+        if mask:
+            listed = self.index.mask(video, position)
+            sample["mask"] = np.zeros(image.shape[:2], np.uint8) if listed is None else storage.read_mask(listed)
+        return sample
+
+    def frame(
+        self, video: int, position: int, rng: np.random.Generator | None = None, plan: Plan | None = None
+    ) -> Sample:
+        """Return a finished sample of one frame: see `finish` and `labels`."""
+        raw = self.raw(video, position, self.config.with_landmark, self.config.with_mask)
+        return {**self.finish(raw, plan or self.plan(rng)), **self.labels(video), "frame": raw["frame"]}
+
+    def finish(self, sample: Sample, plan: Plan | None) -> Sample:
+        """Resize `image`, `mask` and `landmark` to the configured resolution and augment them together.
+
+        In that order, so that kernels and JPEG's blocks have the size that their keys say, whatever was stored.
+        """
+        done: Sample = {key: sample[key] for key in ("image", "mask", "landmark") if key in sample}
+        size = self.config.resolution
+        if done["image"].shape[:2] != (size, size):
+            resize(done, size, plan.interpolation if plan is not None else None)
+        if plan is None or self.augmentation is None:
+            return done
+        done["image"] = self.augmentation.image(done["image"], plan)
+        if "mask" in done:
+            done["mask"] = self.augmentation.mask(done["mask"], plan)
+        if "landmark" in done:
+            done["landmark"] = self.augmentation.landmark(done["landmark"], plan, size, size)
+        return done
+
+    def labels(self, video: int) -> Sample:
+        """Return what is known of a video: label, method, unique name, identities and domain."""
+        index = self.index
+        return {
+            "label": int(index.label[video]),
+            "method": int(index.method[video]),
+            "video": index.video_id(video),
+            "target_id": int(index.target[video]),
+            "source_id": int(index.source[video]),
+            "domain": int(index.domain[video]),
+        }
+
+
+def resize(sample: Sample, size: int, interpolation: tuple[int, int] | None = None) -> None:
+    """Bring a sample's image, mask and landmarks to `size` pixels square, in place.
+
+    The field's cubic interpolation, so that published weights see what they were trained on; area averaging below half the
+    size, where cubic would alias.
+    """
+    height, width = sample["image"].shape[:2]
+    shrink, enlarge = interpolation or (cv2.INTER_CUBIC, cv2.INTER_CUBIC)
+    if interpolation is None and 2 * size < min(height, width):
+        shrink = cv2.INTER_AREA
+    chosen = shrink if size < min(height, width) else enlarge
+    sample["image"] = cv2.resize(sample["image"], (size, size), interpolation=chosen)
+    if "mask" in sample:
+        soft = sample["mask"].dtype.kind == "f"
+        nearest = cv2.INTER_LINEAR if soft else cv2.INTER_NEAREST_EXACT
+        sample["mask"] = cv2.resize(sample["mask"], (size, size), interpolation=nearest)
+    if "landmark" in sample:
+        # Coordinates count from the middle of the first pixel, as everywhere in OpenCV.
+        scale = np.array([size / width, size / height], np.float32)
+        sample["landmark"] = ((sample["landmark"] + 0.5) * scale - 0.5).astype(np.float32)
+
+
+class Recipe:
+    """Base of recipes: validates the recipe's own keys and collates."""
+
+    name: ClassVar[str] = ""
+    roles: ClassVar[int] = 1
+    # Whether it makes fakes out of real faces, so that a training set without fakes will do.
+    makes_fakes: ClassVar[bool] = False
+    Options: ClassVar[type[Section]] = NoOptions
+
+    def __init__(self, config: Config, index: Index, split: str = "train"):
+        self.config, self.index, self.split = config, index, split
+        try:
+            self.options: Any = self.Options.model_validate(config.recipe)
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, ("recipe", *first["loc"])))
+            known = ", ".join(self.Options.model_fields) or "none"
+            raise ConfigError(f"{key}: {first['msg']}; keys of the recipe `{self.name}`: {known}") from None
+
+    @property
+    def frame_num(self) -> int:
+        """Frames wanted per video in this split."""
+        return frames_wanted(self.config, self.split)
+
+    def draws(self, seed: int, epoch: int) -> np.ndarray:
+        """Return `(N, k)` integers, one row per draw, in an order that depends on nothing; the loader shuffles."""
+        raise NotImplementedError
+
+    def load(self, draw: np.ndarray, reader: FrameReader, rng: np.random.Generator | None) -> list[Sample]:
+        """Return the samples of one draw, one per role. `rng` is None where nothing may be random (evaluation)."""
+        raise NotImplementedError
+
+    def describe(self, draw: np.ndarray) -> str:
+        """Return the video that a draw is about, for messages."""
+        return self.index.video_id(int(draw[0]))
+
+    def collate(self, loaded: list[list[Sample]]) -> Batch:
+        """Return a flat, role-major batch of the samples of several draws."""
+        samples = [draw[role] for role in range(self.roles) for draw in loaded]
+        batch: Batch = {"image": stack_images([s["image"] for s in samples])}
+        for key in ("label", "method", "target_id", "source_id", "domain", "frame", "index"):
+            if key in samples[0]:
+                batch[key] = torch.tensor([s[key] for s in samples], dtype=torch.int64)
+        batch["video"] = [s["video"] for s in samples]
+        if "mask" in samples[0]:
+            batch["mask"] = torch.from_numpy(np.stack([s["mask"] for s in samples])).unsqueeze(-3)
+        if "landmark" in samples[0]:
+            batch["landmark"] = torch.from_numpy(np.stack([s["landmark"] for s in samples]).astype(np.float32))
+        for key in sorted(samples[0].keys() - batch.keys()):
+            batch[key] = torch.from_numpy(np.stack([np.asarray(s[key]) for s in samples]))
+        batch["roles"] = self.roles
+        return batch
+
+    def empty(self) -> Batch:
+        """Return a batch of no samples, for a process whose share could not be read."""
+        size = self.config.resolution
+        clip = (self.config.clip_size,) if self.config.video_mode else ()
+        batch: Batch = {
+            "image": torch.empty((0, *clip, 3, size, size), dtype=torch.uint8),
+            "video": [],
+            "roles": self.roles,
+        }
+        for key in ("label", "method", "target_id", "source_id", "domain", "frame", "index"):
+            batch[key] = torch.empty(0, dtype=torch.int64)
+        if self.config.with_mask:
+            batch["mask"] = torch.empty((0, *clip, 1, size, size), dtype=torch.uint8)
+        if self.config.with_landmark:
+            batch["landmark"] = torch.empty((0, *clip, 81, 2))
+        return batch
+
+
+def stack_images(images: list[np.ndarray]) -> torch.Tensor:
+    """Return `(B, …, 3, H, W)` of `(…, H, W, 3)` arrays."""
+    return torch.from_numpy(np.stack(images)).movedim(-1, -3).contiguous()
+
+
+def frame_draws(index: Index, wanted: int) -> np.ndarray:
+    """Return `(N, 2)` int32 rows (video, position): frames spread evenly over every video."""
+    return np.stack(spread_each(index.frames, wanted), axis=1)
+
+
+_REGISTRY: dict[str, type[Recipe]] = {}
+
+
+def register_recipe(cls: R) -> R:
+    """Register the recipe of a file `<name>_recipe.py`, or one that a detector's file brings, under that file's name."""
+    stem = cls.__module__.rpartition(".")[2]
+    cls.name = stem.removesuffix(_SUFFIX).removesuffix("_detector")
+    _REGISTRY[cls.name] = cls
+    return cls
+
+
+def available_recipes() -> list[str]:
+    """Return the names of the recipes in this folder."""
+    return sorted(path.stem.removesuffix(_SUFFIX) for path in Path(__file__).parent.glob(f"*{_SUFFIX}.py"))
+
+
+def recipe_class(config: Config) -> type[Recipe]:
+    """Return the recipe that the configuration means.
+
+    `dataset_type` null: `frames`, or `clips` with `video_mode`. `blend`, the field's word for "whatever this detector
+    blends": the recipe named like the detector.
+
+    Raises:
+        ConfigError: there is no such recipe; names those there are.
+    """
+    name = config.dataset_type or ("clips" if config.video_mode else "frames")
+    if name == "blend":
+        name = config.model_name
+    name = {"pair": "pairs", "I2G": "i2g"}.get(name, name)
+    there = available_recipes()
+    if name in there:
+        importlib.import_module(f"training.dataset.recipes.{name}{_SUFFIX}")
+    if name not in _REGISTRY:
+        close = difflib.get_close_matches(name, there, n=1)
+        hint = f"did you mean `{close[0]}`?" if close else f"known: {', '.join(there)}"
+        raise ConfigError(f"dataset_type: there is no recipe `{name}`; {hint}")
+    return _REGISTRY[name]

@@ -1,0 +1,1 @@
+"""Parts of the CLIP detector with frequency, boundary and identity parts."""

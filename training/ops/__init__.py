@@ -1,0 +1,1 @@
+"""Operators that several rooms share: transforms, filters, precision and gathering between processes."""
