@@ -84,7 +84,7 @@ def _held(path: str) -> tuple[float, float, int]:
 
 def _built(path: str) -> tuple[float, float, int]:
     """Read the index from JSON and write its cache."""
-    from training.dataset.index.selection import table_cache
+    from training.dataset.index import table_cache
 
     table_cache.cache_path(Path(path)).unlink(missing_ok=True)
     before, started = _peak(), time.perf_counter()
@@ -94,7 +94,7 @@ def _built(path: str) -> tuple[float, float, int]:
 
 def _opened(path: str) -> tuple[float, float, int]:
     """Open the cached index and look at every frame's number once."""
-    from training.dataset.index.selection import table_cache
+    from training.dataset.index import table_cache
 
     before, started = _peak(), time.perf_counter()
     table = table_cache.load_table(Path(path), NAME)

@@ -6,9 +6,9 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from common.images import decode_mask, decode_picture, decode_rgb, mask_of, picture_size, read_rgb
 
 from common.errors import DataError
+from common.images import decode_mask, decode_picture, decode_rgb, mask_of, picture_size, read_rgb
 
 ENDINGS = (".png", ".jpg", ".webp", ".bmp", ".gif", ".tif", ".ppm", ".pgm", ".pam", ".avif")
 
