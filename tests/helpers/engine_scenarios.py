@@ -99,6 +99,25 @@ def gradients(process: Process) -> dict:
     return {"losses": losses, "gradients": found, "find_unused_parameters": unused}
 
 
+# Detectors whose first step is taken alone and by two, with the keys that keep them small.
+FIRST_STEPS = {
+    "effort": {"backbone_name": "tiny", "resolution": 32, "effort": {"residual_rank": 2}},
+}
+
+
+def first_step(process: Process, name: str) -> dict:
+    """The losses and gradients of a detector's first step over a global batch, without BatchNorm."""
+    keys = {"pretrained": None, "train_batchSize": 8, "optimizer": {"type": "sgd", "sgd": {"lr": 1e-9}}}
+    config = config_class(name)(model_name=name, **keys, **FIRST_STEPS[name])
+    torch.manual_seed(0)
+    detector = without_batch_norm(build_detector(config, INFO))
+    losses, _ = Stepper(detector, config, process, 20, 5).step(share(rows(0), process), 0)
+    return {
+        "losses": losses,
+        "gradients": {n: p.grad.clone() for n, p in detector.named_parameters() if p.grad is not None},
+    }
+
+
 def steps(process: Process, count: int = 20, **keys) -> dict:
     """The loss curve and final weights of some steps."""
     detector, config = sphere(**keys)
@@ -236,6 +255,7 @@ def everything(process: Process, data: Path, out: Path) -> dict:
     """Return all results by name."""
     return {
         "gradients": gradients(process),
+        "first_steps": {name: first_step(process, name) for name in FIRST_STEPS},
         "adamw": steps(process),
         "momentum": steps(process, optimizer=SGD),
         "sam": steps(process, 6, optimizer=SAM),

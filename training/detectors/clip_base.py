@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal
 
 import torch
@@ -12,6 +13,8 @@ from torch.nn import functional as F
 from training.batch import DataInfo
 from training.config.schema import NonNegative, Positive, Section
 from training.detectors.base import Batch, Detector, Losses, Prediction
+from training.errors import WeightsError
+from training.io import atomic_path
 from training.loss.arcmargin import ArcMargin
 from training.loss.classification import cross_entropy
 from training.loss.hypersphere import alignment, uniformity
@@ -20,6 +23,9 @@ from training.networks.clip_tower import ClipConfig, build_clip_tower
 from training.networks.conversion.clip_keys import tower_state
 from training.networks.weights import State
 from training.ops.gather import gather_rows
+
+# Under this name a file of `save_trained` keeps which frozen weights it belongs to.
+_BASE = "frozen.sum_of_squares"
 
 
 class SphereLosses(Section):
@@ -57,8 +63,46 @@ class ClipDetector(Detector):
         self.tower = build_clip_tower(config, pretrained)
 
     def merge(self) -> None:
-        """Fold low-rank updates into the tower's matrices, for export."""
+        """Fold what tuning put beside the tower's matrices into them, for export."""
         self.tower.merge()
+
+    def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
+        return self.constrained(super().get_losses(batch, prediction))
+
+    def constrained(self, losses: Losses) -> Losses:
+        """Return the losses with those that the tuning puts on the tower's weights (`tuning: effort`)."""
+        for name, (value, weight) in self.tower.constraints().items():
+            losses = {**losses, "overall": losses["overall"] + weight * value, name: value}
+        return losses
+
+    def save_trained(self, path: str | os.PathLike) -> None:
+        """Write only what training moves (and buffers): a few MB, where the tower itself stands in `pretrained` anyway.
+
+        `load_weights`, and with it every command that takes `--weights_path`, reads such a file: it takes the rest from the
+        weights that `pretrained` names, and refuses when they are not those that the file was trained on.
+        """
+        frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
+        state = {name: value.detach().cpu().clone() for name, value in self.state_dict().items() if name not in frozen}
+        with atomic_path(path) as temporary:
+            torch.save({"state_dict": {**state, _BASE: self._base()}}, temporary)
+
+    def _base(self) -> Tensor:
+        """Return one number that tells frozen weights apart: the sum of their squares."""
+        return sum((p.double().square().sum().cpu() for p in self.parameters() if not p.requires_grad), torch.zeros(()))
+
+    def adapt_to(self, state: State) -> None:
+        """Complete a file of `save_trained` with the frozen weights that it was trained on."""
+        base = state.pop(_BASE, None)
+        if base is None:
+            return
+        if not torch.isclose(self._base(), base, rtol=1e-5) and self.config.pretrained is not None:
+            self.tower = build_clip_tower(self.config).to(self.device)
+        if not torch.isclose(self._base(), base, rtol=1e-5):
+            raise WeightsError(
+                f"these weights hold only what training moved, on top of another tower than `pretrained: "
+                f"{self.config.pretrained}` of {self.config.backbone_name}; name the tower that they were trained on"
+            )
+        state |= {name: parameter for name, parameter in self.named_parameters() if not parameter.requires_grad}
 
     #: names of the classifier's tensors in published checkpoints -> ours
     head_names: dict[str, str] = {}
@@ -119,4 +163,4 @@ class SphereDetector(ClipDetector):
         if weights.uniformity:
             losses["uniformity"] = uniformity(everyone)
             overall = overall + weights.uniformity * losses["uniformity"]
-        return {"overall": overall, **losses}
+        return self.constrained({"overall": overall, **losses})

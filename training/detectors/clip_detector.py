@@ -17,7 +17,8 @@ from training.config.schema import Triple
 from training.detectors.base import ClassificationDetector, DetectorCard
 from training.detectors.clip_base import ClipDetector
 from training.detectors.registry import register_detector
-from training.networks.clip_tower import ClipConfig, Tuning
+from training.networks.clip_tower import ClipConfig
+from training.networks.tuning import Tuning
 
 
 class ClipFullConfig(ClipConfig):

@@ -16,7 +16,8 @@ from training.batch import DataInfo
 from training.detectors.base import Batch, ClassificationDetector, DetectorCard
 from training.detectors.clip_base import ClipDetector
 from training.detectors.registry import register_detector
-from training.networks.clip_tower import ClipConfig, Tuning
+from training.networks.clip_tower import ClipConfig
+from training.networks.tuning import Tuning
 
 
 class ClipLinearConfig(ClipConfig):

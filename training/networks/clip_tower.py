@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -21,12 +21,13 @@ from common.io import read_json
 from training.config.loader import CONFIG_DIR
 from training.config.schema import Config, Triple
 from training.networks.conversion.clip_keys import tower_state
-from training.networks.low_rank import LoraConfig, add_low_rank, merge_low_rank
+from training.networks.low_rank import LoraConfig
+from training.networks.tuning import Strategy, Tuning, strategy
+from training.networks.tuning.effort import EffortKeys
 from training.networks.weights import PRETRAINED_DIR, assign_state, find_weights, read_state
 
 log = logging.getLogger("clipdeepfake")
 BACKBONES = CONFIG_DIR / "backbone"
-Tuning = Literal["none", "layernorm", "bias", "lora", "full"]
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
@@ -40,6 +41,7 @@ class ClipConfig(Config):
     std: Triple = [0.26862954, 0.26130258, 0.27577711]
     tuning: Tuning = Field("layernorm", description="what of the tower trains")
     lora: LoraConfig = Field(default_factory=LoraConfig)
+    effort: EffortKeys = Field(default_factory=EffortKeys)
     grad_checkpointing: bool = Field(False, description="recompute the blocks in backward: less memory, more time")
 
 
@@ -61,7 +63,8 @@ class ClipTower(nn.Module):
         self.patch: int = self.visual.patch_size[0]
         self.depth = len(self.visual.transformer.resblocks)
         self.grad_checkpointing = grad_checkpointing
-        self.frozen = self.adapted = False
+        self.frozen = False
+        self.strategy, self.keys = Strategy(), None
 
     def train(self, mode: bool = True) -> ClipTower:
         """Switch modes; a frozen tower stays in evaluation."""
@@ -109,30 +112,28 @@ class ClipTower(nn.Module):
         places = F.interpolate(places.float(), size=grid, mode="bicubic", antialias=True, align_corners=False)
         return torch.cat([embedding[:1], places.flatten(2)[0].T.to(embedding)])
 
-    def tune(self, tuning: Tuning, lora: LoraConfig | None = None) -> None:
-        """Choose what trains: nothing, LayerNorms, biases, low-rank updates, or all of it."""
-        self.requires_grad_(tuning == "full")
+    def tune(self, tuning: str, keys: Any = None, trained: bool = True) -> None:
+        """Choose what trains, by the name of a strategy of `training/networks/tuning/`, and its keys where it has some.
+
+        `trained` is False when the weights of the whole detector follow: nothing is then derived from those here.
+        """
+        self.requires_grad_(False)
+        self.strategy, self.keys = strategy(tuning), keys
+        self.strategy.apply(self.visual, keys, trained)
         self.frozen = tuning == "none"
-        if tuning == "layernorm":
-            for module in self.modules():
-                if isinstance(module, nn.LayerNorm):
-                    module.requires_grad_(True)
-        elif tuning == "bias":
-            for name, parameter in self.named_parameters():
-                parameter.requires_grad_(name.endswith("bias"))
-        elif tuning == "lora":
-            add_low_rank(self.visual, lora or LoraConfig())
-            self.adapted = True
         trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
         total = sum(p.numel() for p in self.parameters())
         log.info("CLIP tower, tuning %s: %s of %s parameters train (%.3g %%)", tuning, f"{trainable:,}", f"{total:,}",
                  100 * trainable / total)  # fmt: skip
 
+    def constraints(self) -> dict[str, tuple[Tensor, float]]:
+        """Return the tuning's losses on the weights themselves, by name, each with its weight in the overall loss."""
+        return self.strategy.constraints(self.visual, self.keys)
+
     def merge(self) -> None:
-        """Fold low-rank updates into the matrices (for export); nothing happens to a tower without them."""
-        if self.adapted:
-            merge_low_rank(self.visual)
-            self.adapted = False
+        """Fold what tuning put beside the matrices into them (for export); other towers stay as they are."""
+        self.strategy.merge(self.visual)
+        self.strategy = Strategy()
 
 
 def build_clip_tower(config: ClipConfig, pretrained: bool = True) -> ClipTower:
@@ -152,7 +153,7 @@ def build_clip_tower(config: ClipConfig, pretrained: bool = True) -> ClipTower:
     if pretrained and config.pretrained is not None:
         path = _weights_of(config.backbone_name, config.pretrained)
         assign_state(tower.visual, tower_state(read_state(path)), str(path))
-    tower.tune(config.tuning, config.lora)
+    tower.tune(config.tuning, getattr(config, config.tuning, None), trained=pretrained)
     return tower
 
 

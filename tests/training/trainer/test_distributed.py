@@ -59,6 +59,15 @@ def test_gradients_of_the_global_batch(results):
     assert both["losses"] == pytest.approx(one["losses"], abs=1e-6)
 
 
+@pytest.mark.parametrize("name", engine_scenarios.FIRST_STEPS)
+def test_first_step_of_a_detector_is_that_of_one_process(results, name):
+    one, both = (found["first_steps"][name] for found in results[:2])
+    assert both["losses"] == pytest.approx(one["losses"], rel=1e-6, abs=1e-7)
+    assert both["gradients"].keys() == one["gradients"].keys()
+    for key, gradient in one["gradients"].items():
+        assert (both["gradients"][key] - gradient).norm() <= 1e-6 * gradient.norm() + 1e-9, key
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "momentum"])
 def test_the_loss_curve_of_twenty_steps(results, optimizer):
     one, both = (found[optimizer] for found in results[:2])

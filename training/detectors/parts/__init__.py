@@ -1,1 +1,1 @@
-"""What one detector alone uses: its network parts, losses and key translation, under the name of that detector."""
+"""What only one detector uses: network parts, losses, key translation; a file or folder per detector."""
