@@ -23,7 +23,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.dataset.info import DataInfo
+from training.batch import DataInfo
 from training.detectors.base import Batch, ClassificationDetector, DetectorCard, Losses, Prediction
 from training.detectors.clip_base import ClipDetector
 from training.detectors.parts.effort import split_tower

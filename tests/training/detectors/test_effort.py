@@ -11,11 +11,11 @@ from helpers.training_runs import state as content
 from parity.fill import fill_state_dict, load_golden
 from torch import nn
 
+from common.errors import ConfigError, WeightsError
 from training.config import load_config
 from training.config.loader import CONFIG_DIR
 from training.detectors import build_detector
 from training.detectors.registry import config_class
-from training.errors import ConfigError, WeightsError
 from training.networks.conversion.clip_keys import tower_state
 from training.networks.tuning import strategy
 from training.networks.tuning.effort import EffortKeys, SplitLinear, split_layers

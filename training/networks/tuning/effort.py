@@ -26,11 +26,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.errors import ConfigError
 from training.config.schema import NonNegative, Section
-from training.errors import ConfigError
-from training.modules.full_precision import full_precision
 from training.networks.low_rank import LinearAttention
 from training.networks.tuning import Strategy
+from training.ops.full_precision import full_precision
 
 # Linear layers of an attention module by name → how many matrices stand one above the other in it.
 PROJECTIONS = {"qkv": 3, "q_proj": 1, "k_proj": 1, "v_proj": 1, "out": 1, "out_proj": 1, "proj": 1}
