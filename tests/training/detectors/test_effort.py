@@ -272,7 +272,7 @@ def test_matrices_need_not_be_square():
     linear, x = nn.Linear(12, 20), torch.randn(3, 12)
     layer = SplitLinear(linear, 1, 2, trained=True)
     torch.testing.assert_close(layer(x), linear(x), atol=1e-5, rtol=1e-5)
-    assert float(layer.orthogonality() + layer.singular_values()) < 1e-6
+    assert (layer.orthogonality() + layer.singular_values()).item() < 1e-6
     u, _, vt = np.linalg.svd(linear.weight.detach().double().numpy())
     with torch.no_grad():
         layer.left += 0.1 * torch.randn(layer.left.shape)

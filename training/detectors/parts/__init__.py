@@ -1,1 +1,1 @@
-"""What only one detector uses: network parts, losses, key translation; a file or folder per detector."""
+"""What one detector alone uses: its network parts, losses and key translation, under the name of that detector."""
