@@ -1,16 +1,20 @@
 """Files that are either whole or not there: atomic writes and JSON reading with errors that name the file."""
 
 import errno
+import fcntl
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from common.errors import DataError, ProjectError
 
+# As `tempfile` names them; with an ending, without which a folder's hidden files may be anybody's.
+_RANDOM, _TEMPORARY = r"\.[a-z0-9_]{8}", r"\.[^/]*(?P<ending>\.[^./]+)"
 # What is not the fault of the one file that was being written, and would meet the next one too.
 NO_PLACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 
@@ -19,16 +23,17 @@ NO_PLACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary sibling of `path`; on success it is synced to disk and renamed over `path`, else removed.
 
+    What writes of the same file left behind when they were killed is removed first.
+
     Raises ProjectError when the folder cannot be written or the disk is full; `path` then keeps its old content.
     """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        remove_abandoned(path.parent, path.name)
+        handle, temporary = _held_sibling(path)
     except OSError as error:
         raise ProjectError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
         with open(temporary, "rb") as written:
@@ -41,7 +46,39 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
         ) from error
     finally:
+        os.close(handle)
         temporary.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: str | os.PathLike, name: str | None = None) -> None:
+    """Remove what killed writes by `atomic_path` left in a folder, of one file or of all; what is being written now stays."""
+    of_one = rf"\.{re.escape(name)}{_RANDOM}{re.escape(Path(name).suffix)}" if name else None
+    pattern = re.compile(of_one or rf"{_TEMPORARY}{_RANDOM}(?P=ending)")
+    for entry in os.scandir(folder):
+        if not pattern.fullmatch(entry.name):
+            continue
+        try:
+            handle = os.open(entry.path, os.O_RDWR | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(entry.path)
+        except OSError:
+            pass  # it is being written, or the file system cannot tell
+        finally:
+            os.close(handle)
+
+
+def _held_sibling(path: Path) -> tuple[int, Path]:
+    """Make a temporary file beside `path`; its lock, which ends with this process, says that it is not abandoned."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:  # else another process took it for abandoned before it was locked
+            return handle, Path(name)
+        os.close(handle)
 
 
 def _umask() -> int:

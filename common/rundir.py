@@ -8,6 +8,8 @@ from pathlib import Path
 
 from common.errors import ProjectError
 from training.config import Config, save_config
+from training.errors import ProjectError
+from training.io import remove_abandoned
 
 
 class RunDir:
@@ -30,11 +32,16 @@ class RunDir:
         return self.path / "checkpoints" / "best.pth"
 
     @property
+    def set_aside(self) -> Path:
+        """Best weights of a course of the training that was left, until there are new ones."""
+        return self.path / "checkpoints" / "best.aside.pth"
+
+    @property
     def results(self) -> Path:
         return self.path / "results"
 
     def take(self) -> None:
-        """Make the directory and hold it until this process ends.
+        """Make the directory and hold it until this process ends; what a killed run was just writing there is removed.
 
         Raises:
             ProjectError: it cannot be written, or another run is writing there now.
@@ -58,6 +65,10 @@ class RunDir:
             raise ProjectError(
                 f"another run is writing {self.path} now; wait for it or choose another one with --log_dir"
             ) from error
+
+        for folder in (self.path, self.last.parent, self.results, *self.results.glob("*/")):
+            if folder.is_dir():
+                remove_abandoned(folder)
 
     def release(self) -> None:
         """Let others write."""

@@ -115,6 +115,8 @@ def _train_there(detector, config, process, folder, training, tests, resume_from
     if process.main:
         trainer.conclude(metrics)
         chosen = folder.last if trainer.best is None else folder.best
+        if trainer.best is None and val is not None:
+            note = "no validation score of this run is known; the last checkpoint is the result"
         if config.save_ckpt:
             runs.conclude(folder, config, metrics, chosen, runs.selection(config, trainer.best, note))
         else:

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Container
+from collections.abc import Collection, Container
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,7 @@ def newest_checkpoint(wish: str | None, run: RunDir) -> Path | None:
         ConfigError: the run directory holds the checkpoints of another training, which would be overwritten.
         WeightsError: checkpoints exist, but none of them can be read.
     """
-    there = _kept(run)
+    there = kept(run)
     own = wish == "auto" or (wish is not None and Path(wish).resolve().is_relative_to(run.path.resolve()))
     if there and not own:
         raise ConfigError(
@@ -144,7 +144,7 @@ def newest_checkpoint(wish: str | None, run: RunDir) -> Path | None:
     return None
 
 
-def _kept(run: RunDir) -> list[Path]:
+def kept(run: RunDir) -> list[Path]:
     """Return the resumable checkpoints of a run, newest first: `last.pth`, `last.1.pth`, …"""
     # One that was written whole, but that its run did not live to rename, is the newest.
     names = [run.last.with_name(_STAGED), run.last]
@@ -153,10 +153,13 @@ def _kept(run: RunDir) -> list[Path]:
     return [path for path in (*names, *(path for _, path in numbered)) if path.exists()]
 
 
-def save_newest(run: RunDir, content: dict[str, Any], keep: int) -> None:
+def save_newest(run: RunDir, content: dict[str, Any], keep: int, left: Collection[Path] = ()) -> None:
     """Write `last.pth`; the one before becomes `last.1.pth` and so on, and only the `keep` newest stay.
 
     The older ones move when the new one is safe on disk, so that a full disk or a kill at any moment leaves a good one.
+
+    Args:
+        left: checkpoints of a course of the training that was left, or that cannot be read; they go.
 
     Raises:
         ProjectError: the folder cannot be written or the disk is full.
@@ -164,7 +167,10 @@ def save_newest(run: RunDir, content: dict[str, Any], keep: int) -> None:
     staged = run.last.with_name(_STAGED)
     save_checkpoint(staged, content)
     try:
-        there = [path for path in _kept(run) if path != staged]
+        for path in left:
+            if path.name != staged.name:
+                path.unlink(missing_ok=True)
+        there = [path for path in kept(run) if path != staged]
         for path in there[keep - 1 :]:
             path.unlink()
         for number, path in reversed(list(enumerate(there[: keep - 1], start=1))):

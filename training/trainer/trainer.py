@@ -16,7 +16,8 @@ from training.config.schema import Config
 from training.dataset.loader import Loader, WorkerDied
 from training.detectors.base import Batch, Detector, Prediction
 from training.optimizer.averaging import WeightAverage, recompute_statistics
-from training.trainer.checkpoint import changed_settings, describe, read_resumable, save_checkpoint, save_newest
+from training.trainer.best_weights import take_up
+from training.trainer.checkpoint import changed_settings, describe, kept, read_resumable, save_checkpoint, save_newest
 from training.trainer.distributed import Process
 from training.trainer.evaluator import predict
 from training.trainer.feature_cache import CachedLoader
@@ -63,6 +64,7 @@ class Trainer:
         self.step = first
         self.best: dict[str, Any] | None = None
         self.since_best = 0
+        self.left: list[Path] = []  # newer checkpoints than the one resumed from
         # Several processes would each stop at another step; there `save_every_steps` bounds what a signal costs.
         self.interruption = Interruption(config.save_ckpt and process.world_size == 1)
 
@@ -292,6 +294,7 @@ class Trainer:
             self.best = {"value": value, "step": self.step, "epoch": epoch + 1, "variant": variant}
             if self.process.main and self.config.save_ckpt:
                 save_checkpoint(self.run.best, {**describe(self.detector), "step": self.step, "best": self.best})
+                self.run.set_aside.unlink(missing_ok=True)
         return value
 
     def save_last(self) -> None:
@@ -306,10 +309,11 @@ class Trainer:
             "best": self.best,
             "since_best": self.since_best,
         }
-        save_newest(self.run, content, self.config.keep_checkpoints)
+        save_newest(self.run, content, self.config.keep_checkpoints, self.left)
+        self.left = []
 
     def resume(self, path: Path) -> None:
-        """Continue exactly where a checkpoint of this run stands.
+        """Continue exactly where a checkpoint stands, of this run or of one in another directory.
 
         Raises:
             WeightsError: it cannot be read, or was written by another configuration's network.
@@ -330,5 +334,14 @@ class Trainer:
             if name in state["averages"]:
                 average.load_state(state["averages"][name])
         self.step, self.best, self.since_best = state["step"], state["best"], state["since_best"]
-        self.journal.rewind(self.step)
         log.info("resumed from %s at step %d of %d", path, self.step, self.total_steps)
+        self.journal.rewind(self.step)
+        if not self.config.save_ckpt:
+            return
+        self.best = self.process.broadcast(take_up(self.run, path, state, self.config) if self.process.main else None)
+        self.since_best = self.since_best if self.best else 0
+        there = [each.resolve() for each in kept(self.run)]
+        if path.resolve() in there:
+            self.left = there[: there.index(path.resolve())]
+        else:
+            self.save_last()  # so that this directory can be resumed too, whenever the run is stopped
