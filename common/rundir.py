@@ -7,9 +7,8 @@ import time
 from pathlib import Path
 
 from common.errors import ProjectError
+from common.io import remove_abandoned
 from training.config import Config, save_config
-from training.errors import ProjectError
-from training.io import remove_abandoned
 
 
 class RunDir:

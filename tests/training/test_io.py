@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from helpers.training_runs import environment
 
-from training.io import atomic_path, atomic_write, remove_abandoned
-from training.trainer.rundir import RunDir
+from common.io import atomic_path, atomic_write, remove_abandoned
+from common.rundir import RunDir
 
 _DIES = """
 import os, signal, sys
-from training.io import atomic_path
+from common.io import atomic_path
 with atomic_path(sys.argv[1]) as temporary:
     temporary.write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)

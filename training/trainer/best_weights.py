@@ -11,11 +11,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from common.errors import WeightsError
+from common.io import atomic_path
+from common.rundir import RunDir
 from training.config.schema import Config
-from training.errors import WeightsError
-from training.io import atomic_path
 from training.trainer.checkpoint import read_checkpoint
-from training.trainer.rundir import RunDir
 
 log = logging.getLogger("clipdeepfake.train")
 _MEASURE = ("metric_scoring", "metric_level", "train_dataset", "val_dataset")
