@@ -54,7 +54,11 @@ def remove_abandoned(folder: str | os.PathLike, name: str | None = None) -> None
     """Remove what killed writes by `atomic_path` left in a folder, of one file or of all; what is being written now stays."""
     of_one = rf"\.{re.escape(name)}{_RANDOM}{re.escape(Path(name).suffix)}" if name else None
     pattern = re.compile(of_one or rf"{_TEMPORARY}{_RANDOM}(?P=ending)")
-    for entry in os.scandir(folder):
+    try:
+        there = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in there:
         if not pattern.fullmatch(entry.name):
             continue
         try:

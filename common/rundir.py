@@ -64,10 +64,8 @@ class RunDir:
             raise ProjectError(
                 f"another run is writing {self.path} now; wait for it or choose another one with --log_dir"
             ) from error
-
         for folder in (self.path, self.last.parent, self.results, *self.results.glob("*/")):
-            if folder.is_dir():
-                remove_abandoned(folder)
+            remove_abandoned(folder)
 
     def release(self) -> None:
         """Let others write."""
