@@ -52,7 +52,7 @@ def decode_picture(
         except cv2.error:  # a damaged header may ask for what OpenCV refuses with an exception
             image = None
     if image is None:
-        why = "is empty (0 bytes)" if not data else "is not a readable picture"
+        why = "is empty (0 bytes)" if not data else "is not a readable image"
         raise DataError(f"{place} {why}; {cure}")
     return image
 

@@ -165,8 +165,10 @@ class Predictor:
         Raises:
             DataError: the file is missing or unreadable, or the array is no RGB picture.
         """
+        from training.images import read_rgb
+
         name = "array" if isinstance(image, np.ndarray) else str(image)
-        pixels = image if isinstance(image, np.ndarray) else _read(Path(image))
+        pixels = image if isinstance(image, np.ndarray) else read_rgb(image, self.config.data.max_pixels)
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
             raise DataError(f"{name} is {pixels.dtype} of shape {pixels.shape}; give RGB of shape (H, W, 3) as uint8")
         face = self.faces.crop(pixels)
@@ -182,7 +184,7 @@ class Predictor:
         from preprocessing.video_reader import VideoReader
 
         looked = 0
-        with VideoReader(path) as video:
+        with VideoReader(path, self.config.data.max_pixels) as video:
 
             def counted() -> Iterator[tuple[int, NDArray[np.uint8]]]:
                 nonlocal looked
@@ -265,14 +267,3 @@ def to_json(verdicts: Sequence[Verdict]) -> str:
     from dataclasses import asdict
 
     return json.dumps([asdict(verdict) | {"fake": verdict.fake} for verdict in verdicts], indent=1) + "\n"
-
-
-def _read(path: Path) -> NDArray[np.uint8]:
-    import cv2
-
-    if not path.is_file():
-        raise DataError(f"no such picture: {path}")
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
-    if image is None:
-        raise DataError(f"{path} cannot be decoded as a picture; it may be truncated")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8)

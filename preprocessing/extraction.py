@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from common.errors import DataError, ProjectError
 from common.io import NO_PLACE
 from preprocessing.layouts._base import IMAGE_SUFFIXES
+from training.errors import DataError, ProjectError
+from training.images import read_rgb
+from training.io import NO_PLACE
 
 _MASK_FLOOR = 16
 """Mask videos are lossily coded: what is darker is noise of the codec. Their shapes may be gray or coloured."""
@@ -150,13 +153,7 @@ class _Picture:
         return [0]
 
     def frames(self, numbers: Any) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        import cv2
-
-        # Bytes first: OpenCV itself cannot open every file name on every system.
-        image = cv2.imdecode(np.fromfile(self.path, np.uint8), cv2.IMREAD_COLOR) if self.path.stat().st_size else None
-        if image is None:
-            raise DataError(f"{self.path} is not a readable picture; download it again")
-        yield 0, np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+        yield 0, read_rgb(self.path)
 
 
 def open_frames(path: Path) -> Any:
@@ -164,8 +161,6 @@ def open_frames(path: Path) -> Any:
     from preprocessing.video_reader import VideoReader
 
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        if not path.is_file():
-            raise DataError(f"no such picture: {path}")
         return _Picture(path)
     return VideoReader(path)
 

@@ -21,6 +21,9 @@ from preprocessing.layouts import Group, find_layout
 from preprocessing.layouts._base import PRODUCTS
 from preprocessing.options import dataset_folder
 from preprocessing.run_preprocess import chosen_groups, say
+from training.errors import ConfigError, DataError, ProjectError
+from training.images import decode_picture, read_file
+from training.io import make_folder, read_json, write_json
 
 CODECS = ("png", "webp", "jpeg", "raw")
 KEYS = ("posix", "deepfakebench")
@@ -157,12 +160,10 @@ def encoded(path: Path, codec: str, quality: int) -> bytes:
     """
     if path.suffix == ".npy":
         return landmark_bytes(path)
-    data = path.read_bytes()
     import cv2
 
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-    if image is None:
-        raise DataError(f"{path} is not a readable image; make it again with preprocess.py")
+    data = read_file(path)
+    image = decode_picture(data, str(path), cv2.IMREAD_UNCHANGED, cure="make it again with preprocess.py")
     if codec == "png":
         return data
     forms = {
@@ -229,9 +230,9 @@ def _check(pack: _Pack, root: Path, groups: list[Group], codec: str, keys: str, 
             start_time = perf_counter()
             image = cv2.imdecode(np.frombuffer(value, np.uint8), cv2.IMREAD_UNCHANGED)
             seconds, pictures = seconds + perf_counter() - start_time, pictures + 1
-            origin = cv2.imread(str(root / path), cv2.IMREAD_UNCHANGED)
-            same = image is not None and origin is not None and image.shape[:2] == origin.shape[:2]
-            if image is not None and origin is not None and same and (codec != "jpeg" or "/masks/" in path):
+            origin = decode_picture(read_file(root / path), str(root / path), cv2.IMREAD_UNCHANGED)
+            same = image is not None and image.shape[:2] == origin.shape[:2]
+            if image is not None and same and (codec != "jpeg" or "/masks/" in path):
                 same = np.array_equal(_one_plane(image, origin), origin)
         if not same:
             raise DataError(f"the database holds something else than {root / path}; remove the database and pack again")

@@ -1,11 +1,11 @@
 """Pictures that claim too much, and the one rule for masks."""
 
 import struct
-import zlib
 
 import cv2
 import numpy as np
 import pytest
+from helpers.drawn import boasting_png
 
 from common.errors import DataError
 from common.images import decode_mask, decode_picture, decode_rgb, mask_of, picture_size, read_rgb
@@ -21,17 +21,6 @@ def coded(ending: str, image: np.ndarray) -> bytes:
     done, data = cv2.imencode(ending, image[..., 0] if ending == ".pgm" else image)
     assert done
     return data.tobytes()
-
-
-def png(width: int, height: int) -> bytes:
-    """Return a PNG of some 100 bytes that claims a size."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -61,7 +50,7 @@ def test_other_forms_of_headers_are_read_too():
 
 
 HUGE = {
-    "png": png(40000, 40000),
+    "png": boasting_png(40000, 40000),
     "bmp": b"BM" + bytes(8) + struct.pack("<IIiiHHI", 54, 40, 30000, 30000, 1, 24, 0) + bytes(100),
     "gif": b"GIF89a" + struct.pack("<HHBBB", 60000, 60000, 0xF0, 0, 0) + bytes(100),
     "jpg": b"\xff\xd8\xff\xe0\x00\x04ab\xff\xc0" + struct.pack(">HBHHB", 17, 8, 60000, 60000, 3) + bytes(100),
@@ -98,7 +87,7 @@ def test_what_is_no_picture_is_one_sentence(tmp_path):
         whole[:40],
         b"II*\0\xff\xff\xff\xff",
     ):
-        with pytest.raises(DataError, match=r"^x is (empty|not a readable picture).*; download it again$"):
+        with pytest.raises(DataError, match=r"^x is (empty|not a readable image).*; download it again$"):
             decode_rgb(data, "x")
     with pytest.raises(DataError, match="no such picture"):
         read_rgb(tmp_path / "none.png")

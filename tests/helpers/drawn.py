@@ -1,5 +1,7 @@
 """Drawn faces that dlib finds, and videos of them."""
 
+import struct
+import zlib
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -83,6 +85,45 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def write_sizes(
+    path: Path, sizes: list[tuple[int, int]], each: int, paint: Callable[[int, int, int], np.ndarray]
+) -> Path:
+    """Write one VP8 track whose pictures change their (width, height): `each` frames `paint(number, width, height)` of a size."""
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number, tick = 0, Fraction(1, 25)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libvpx", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *sizes[0], "yuv420p"
+        for width, height in sizes:
+            encoder = av.CodecContext.create("libvpx", "w")
+            encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+            encoder.time_base, encoder.framerate = tick, Fraction(25)
+            encoder.options = {"crf": "8", "b": "4M", "lag-in-frames": "0", "threads": "1"}
+            packets = []
+            for _ in range(each):
+                frame = av.VideoFrame.from_ndarray(paint(number, width, height), format="rgb24")
+                frame = frame.reformat(format="yuv420p")
+                frame.pts, frame.time_base, number = number, tick, number + 1
+                packets += encoder.encode(frame)
+            for packet in packets + encoder.encode(None):
+                packet.stream, packet.time_base = stream, tick
+                container.mux(packet)
+    return path
+
+
+def boasting_png(width: int = 40000, height: int = 40000) -> bytes:
+    """Return a PNG of some 100 bytes that claims a size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
 
 
 def numbered(number: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.drawn import draw_face, scene, write_video
+from helpers.drawn import boasting_png, draw_face, scene, write_video
 from helpers.pack import write_pack
 from helpers.training_runs import arguments, as_program, call, write_settings
 
@@ -154,18 +154,32 @@ def test_weights_of_a_file_predict_as_the_run_does(run, video):
 def test_the_command_judges_what_it_can_and_names_what_it_cannot(run, video, tmp_path, capsys):
     (tmp_path / "broken.mp4").write_bytes(b"no video at all")
     out = tmp_path / "scores.json"
-    words = [tmp_path / "broken.mp4", tmp_path / "none.png", video, "--detector_path", run, "--json", out]
+    (tmp_path / "huge.png").write_bytes(boasting_png())
+    words = [
+        tmp_path / "broken.mp4",
+        tmp_path / "none.png",
+        tmp_path / "huge.png",
+        video,
+        "--detector_path",
+        run,
+        "--json",
+        out,
+    ]
     blank = write_video(tmp_path / "blank.mp4", 2, lambda number: scene())
     assert "no face was found in 2 frames" in ask(capsys, blank, "--run", run, "--device", "cpu")[1]
     code, said, errors = ask(capsys, *words, "--num_frames", 2, "--device", "cpu")
     assert code == 2
     assert "broken.mp4" in errors
     assert "none.png" in errors
+    assert "huge.png says it has 40000x40000 pixels" in errors
     assert "trained on FaceForensics++" in said
     (verdict,) = json.loads(out.read_text())
     assert f"score {verdict['prob']:.3f}" in said
     assert len(verdict["scores"]) == 2
     assert ask(capsys, video, "--detector_path", run, "--num_frames", 2, "--device", "cpu")[0] == 0
+    low = ask(capsys, video, "--run", run, "--device", "cpu", "--set", "data.max_pixels=1000")
+    assert low[0] == 2
+    assert "face.mp4 says it has 320x240 pixels" in low[2]
 
 
 def test_too_few_faces_for_a_clip_are_said(run, video):

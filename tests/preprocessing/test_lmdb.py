@@ -7,6 +7,7 @@ import cv2
 import lmdb
 import numpy as np
 import pytest
+from helpers.drawn import boasting_png
 from helpers.small_disk import on_small_disk
 
 from common.errors import ConfigError, DataError
@@ -128,6 +129,9 @@ def test_verification_finds_what_differs(dataset):
 def test_faults_are_named(dataset):
     (dataset / FRAME).write_bytes(b"\x89PNG")
     with pytest.raises(DataError, match=r"v0/000\.png"):
+        pack(dataset)
+    (dataset / FRAME).write_bytes(boasting_png())
+    with pytest.raises(DataError, match=r"v0/000\.png says it has 40000x40000 pixels"):
         pack(dataset)
     for options in ({"codec": "bmp"}, {"keys": "dots"}, {"verify": "none"}, {"quality": 0}):
         with pytest.raises(ConfigError):
