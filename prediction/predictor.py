@@ -165,7 +165,7 @@ class Predictor:
         Raises:
             DataError: the file is missing or unreadable, or the array is no RGB picture.
         """
-        from training.images import read_rgb
+        from common.images import read_rgb
 
         name = "array" if isinstance(image, np.ndarray) else str(image)
         pixels = image if isinstance(image, np.ndarray) else read_rgb(image, self.config.data.max_pixels)

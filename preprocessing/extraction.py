@@ -18,11 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import DataError, ProjectError
+from common.images import read_rgb
 from common.io import NO_PLACE
 from preprocessing.layouts._base import IMAGE_SUFFIXES
-from training.errors import DataError, ProjectError
-from training.images import read_rgb
-from training.io import NO_PLACE
 
 _MASK_FLOOR = 16
 """Mask videos are lossily coded: what is darker is noise of the codec. Their shapes may be gray or coloured."""

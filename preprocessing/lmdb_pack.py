@@ -16,14 +16,12 @@ from typing import Any
 import numpy as np
 
 from common.errors import ConfigError, DataError, ProjectError
+from common.images import decode_picture, read_file
 from common.io import make_folder, read_json, write_json
 from preprocessing.layouts import Group, find_layout
 from preprocessing.layouts._base import PRODUCTS
 from preprocessing.options import dataset_folder
 from preprocessing.run_preprocess import chosen_groups, say
-from training.errors import ConfigError, DataError, ProjectError
-from training.images import decode_picture, read_file
-from training.io import make_folder, read_json, write_json
 
 CODECS = ("png", "webp", "jpeg", "raw")
 KEYS = ("posix", "deepfakebench")

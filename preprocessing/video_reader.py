@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import ConfigError, DataError
+from common.images import MAX_PIXELS, check_pixels
 from preprocessing.container_size import cut_short
-from training.errors import ConfigError, DataError
-from training.images import MAX_PIXELS, check_pixels
 
 MODES = ("fixed_num_frames", "fixed_stride")
 
