@@ -1,7 +1,6 @@
 """Frames on disk to the JSON index: dataset → label → split → [compression] → video → {label, frames, …}."""
 
 import json
-import os
 import posixpath
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +8,10 @@ from typing import Any
 
 from common.errors import DataError
 from common.io import atomic_write
+from preprocessing.frame_folders import FrameFolder, find_frames, pictures_in
 from preprocessing.layouts import Facts, Group, Layout
 from preprocessing.layouts._base import SPLITS
+from preprocessing.media import some
 
 Index = dict[str, Any]
 
@@ -21,14 +22,26 @@ class IndexReport:
 
     Attributes:
         indexes: file name without suffix → the JSON's content.
-        notes: sentences for the user: what was left out or mended.
+        remarks: sentences for the user: what is missing, was assumed, or mended.
+        left_out: why → what was left out.
         videos, frames: how many the dataset's own index holds.
     """
 
     indexes: dict[str, Index] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
     videos: int = 0
     frames: int = 0
+
+    @property
+    def notes(self) -> list[str]:
+        """The remarks, and a sentence for everything that was left out."""
+        return self.remarks + [f"{path} {why}; left out" for why, paths in self.left_out.items() for path in paths]
+
+    def summary(self) -> list[str]:
+        """Return the remarks, and what was left out by its reason: how many, and the first of them."""
+        counted = [f"left out: {len(paths)} ({why}): {some(paths)}" for why, paths in self.left_out.items()]
+        return self.remarks + counted
 
 
 def build_index(
@@ -60,24 +73,25 @@ def build_index(
     for label in rules.labels(dataset):
         _slots(index, label, None)
     for group in groups:
-        base = posixpath.join(group.folder, group.frames)
-        names = _folders(root / base)
-        if names is None:
-            report.notes.append(f"{group.folder} has no frames/ yet; run preprocess.py to make them")
+        found = find_frames(root, group)
+        for why, paths in found.left_out.items():
+            report.left_out.setdefault(why, []).extend(paths)
+        if found.missing:
+            report.remarks.append(f"{group.folder} has no frames/ yet; run preprocess.py to make them")
             continue
-        for name in names:
-            files = _numbered(root / base / name, ".png")
-            if not files:
-                report.notes.append(f"{base}/{name} holds no frames; the video is left out")
-                continue
-            facts = describe(group, name)
+        if found.aligned:
+            report.remarks.append(
+                f"{group.folder} has no {group.frames}/; its {len(found.videos)} folders of pictures are taken for aligned faces"
+            )
+        for video in found.videos:
+            facts = describe(group, video.name)
             if not facts.splits:
-                report.notes.append(f"{group.folder}/{name} stands in no split; left out")
+                report.left_out.setdefault(facts.why, []).append(f"{group.folder}/{video.name}")
                 continue
-            entry = _entry(root, prefix, group, name, files, facts, as_deepfakebench)
-            _place(index, group, name, facts, entry, as_deepfakebench)
+            entry = _entry(root, prefix, group, video, facts, as_deepfakebench)
+            _place(index, group, video.name, facts, entry, as_deepfakebench)
             report.videos += 1
-            report.frames += len(files)
+            report.frames += len(video.files)
         if group.compression and group.label:
             _slots(index, group.label, group.compression)
     if not report.videos:
@@ -88,7 +102,7 @@ def build_index(
     report.indexes[dataset] = {dataset: index}
     report.indexes |= rules.companions(dataset, index, as_deepfakebench)
     if not as_deepfakebench:
-        report.notes += rules.mended
+        report.remarks += rules.mended
     return report
 
 
@@ -103,16 +117,16 @@ def write_indexes(report: IndexReport, folder: Path) -> list[Path]:
 
 
 def _entry(
-    root: Path, prefix: str, group: Group, name: str, files: list[str], facts: Facts, as_deepfakebench: bool
+    root: Path, prefix: str, group: Group, video: FrameFolder, facts: Facts, as_deepfakebench: bool
 ) -> dict[str, Any]:
-    base = _joined(prefix, group.folder, group.frames, name)
+    base = _joined(prefix, video.folder)
     entry: dict[str, Any] = {
         "label": facts.label,
-        "frames": [posixpath.join(base, file) for file in files],
+        "frames": [posixpath.join(base, file) for file in video.files],
     }
     if group.masked:
-        folder = _mask_folder(root, group, name, as_deepfakebench)
-        entry["masks"] = [f"{prefix}/{folder}/{file}" for file in _numbered(root / folder, ".png")] if folder else []
+        folder = _mask_folder(root, group, posixpath.basename(video.folder), as_deepfakebench)
+        entry["masks"] = [f"{prefix}/{folder}/{file}" for file in pictures_in(root / folder)] if folder else []
     if not as_deepfakebench:
         ids = {"target_id": facts.target_id, "source_id": facts.source_id}
         entry |= {key: value for key, value in ids.items() if value is not None}
@@ -142,8 +156,10 @@ def _place(index: Index, group: Group, name: str, facts: Facts, entry: dict, as_
         slot = _slots(index, facts.label, group.compression)[split]
         slot = slot[group.compression] if group.compression else slot
         # Two folders may hold videos of one name; the reference keeps the last of them only.
-        taken = name in slot and not as_deepfakebench
-        slot[f"{group.folder.replace('/', '_')}_{name}" if taken else name] = entry
+        key = name
+        while key in slot and not as_deepfakebench:
+            key = f"{group.folder.replace('/', '_')}_{key}"
+        slot[key] = entry
 
 
 def _slots(index: Index, label: str, compression: str | None) -> dict[str, Any]:
@@ -152,17 +168,3 @@ def _slots(index: Index, label: str, compression: str | None) -> dict[str, Any]:
         for split in SPLITS:
             slots[split].setdefault(compression, {})
     return slots
-
-
-def _folders(folder: Path) -> list[str] | None:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
-    except FileNotFoundError:
-        return None
-
-
-def _numbered(folder: Path, suffix: str) -> list[str]:
-    """Return the files of a folder in the order of their frame numbers (1000.png after 999.png)."""
-    names = [name for name in os.listdir(folder) if name.endswith(suffix) and not name.startswith(".")]
-    return sorted(names, key=lambda name: (len(name), name) if name[: -len(suffix)].isdigit() else (999, name))

@@ -5,9 +5,10 @@ Images stay in a form that `cv2.imdecode` reads, whatever the codec, so readers 
 """
 
 import json
-import os
-from collections.abc import Callable, Iterator
+import posixpath
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -18,8 +19,10 @@ import numpy as np
 from common.errors import ConfigError, DataError, ProjectError
 from common.images import decode_picture, read_file
 from common.io import make_folder, read_json, write_json
+from preprocessing.frame_folders import find_frames
 from preprocessing.layouts import Group, find_layout
 from preprocessing.layouts._base import PRODUCTS
+from preprocessing.media import is_picture, some, walk
 from preprocessing.options import dataset_folder
 from preprocessing.run_preprocess import chosen_groups, say
 
@@ -63,12 +66,15 @@ def to_lmdb(
     folder = rules.folder(dataset_name)
     root = dataset_folder(dataset_root_path, folder, rules.recognises)
     groups = chosen_groups(rules, root, dataset_name, comp, None)
-    place = Path(output_lmdb_dir).expanduser() / f"{folder}_lmdb"
+    place = Path(output_lmdb_dir).expanduser() / f"{rules.database(dataset_name)}_lmdb"
     say(f"packing {root} -> {place}")
     pack = _Pack(place, {"codec": codec, "quality": quality if codec == "jpeg" else None, "keys": keys})
+    files = product_files(root, groups)
+    for sentence in files.left_out:
+        say(f"left out: {sentence}")
     try:
-        _fill(pack, root, groups, codec, quality, keys)
-        _check(pack, root, groups, codec, keys, verify == "all")
+        _fill(pack, root, files.paths, codec, quality, keys)
+        _check(pack, root, files.paths, codec, keys, verify == "all")
     finally:
         pack.close()
     return place
@@ -129,24 +135,44 @@ class _Pack:
         self.environment.close()
 
 
-def product_files(root: Path, groups: list[Group]) -> Iterator[str]:
-    """Yield every frame, mask and landmark file of the groups, relative to the dataset's folder, forward slashes."""
+@dataclass(frozen=True)
+class Products:
+    """What a database holds: `paths` relative to the dataset's folder, forward slashes; and what it does not, in sentences."""
+
+    paths: list[str]
+    left_out: list[str]
+
+
+def product_files(root: Path, groups: list[Group]) -> Products:
+    """Return every frame that an index of the groups names, and the masks and landmarks beside them."""
+    paths: list[str] = []
+    left: dict[str, list[str]] = {}
+    sentences = []
     for group in groups:
-        for kind in PRODUCTS:
-            base = root / group.folder / kind
-            if kind == "masks" and not (root / group.folder / "frames").is_dir():
-                continue
-            for here, folders, files in os.walk(base):
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
-                inside = Path(here).relative_to(root).as_posix()
-                for name in sorted(files):
-                    if name.endswith((".png", ".npy")) and not name.startswith("."):
-                        yield f"{inside}/{name}"
+        found = find_frames(root, group)
+        for why, names in found.left_out.items():
+            left.setdefault(why, []).extend(names)
+        if found.missing:
+            sentences.append(f"{group.folder} has no frames/ yet; run preprocess.py to make them")
+            continue
+        paths += [f"{video.folder}/{name}" for video in found.videos for name in video.files]
+        for kind, wanted in (("landmarks", _is_landmarks), ("masks", is_picture)):
+            base = posixpath.join(group.folder, kind)
+            for visit in walk(root / base):
+                files = [posixpath.normpath(f"{base}/{visit.path.as_posix()}/{name}") for name in visit.files]
+                paths += [path for path in files if wanted(path)]
+                left.setdefault(f"no {kind} by the ending", []).extend(path for path in files if not wanted(path))
+    counted = [f"{len(names)} files or folders ({why}): {some(names)}" for why, names in left.items() if names]
+    return Products(paths, sentences + counted)
+
+
+def _is_landmarks(path: str) -> bool:
+    return path.lower().endswith(".npy")
 
 
 def key_of(folder: str, path: str, keys: str) -> bytes:
     """Return the key of a file: `<dataset>/<path>`, with backslashes in DeepfakeBench's form."""
-    key = f"{folder}/{path}"
+    key = posixpath.normpath(f"{folder}/{path}")  # real faces of another dataset: DF40/../FaceForensics++/…
     return (key.replace("/", "\\") if keys == "deepfakebench" else key).encode()
 
 
@@ -156,25 +182,41 @@ def encoded(path: Path, codec: str, quality: int) -> bytes:
     Raises:
         DataError: the file is damaged.
     """
-    if path.suffix == ".npy":
+    if _is_landmarks(path.name):
         return landmark_bytes(path)
-    import cv2
-
     data = read_file(path)
-    image = decode_picture(data, str(path), cv2.IMREAD_UNCHANGED, cure="make it again with preprocess.py")
+    image = _decoded(data, str(path))
     if codec == "png":
         return data
+    import cv2
+
     forms = {
         "webp": (".webp", [cv2.IMWRITE_WEBP_QUALITY, 101]),  # above 100 is lossless
         "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality]),
         "raw": (".ppm" if image.ndim == 3 else ".pgm", [cv2.IMWRITE_PXM_BINARY, 1]),
     }
     # Masks must stay exact: JPEG is for pictures only.
-    suffix, options = forms["webp" if codec == "jpeg" and "masks" in path.parts else codec]
-    done, coded = cv2.imencode(suffix, image, options)
+    suffix, options = forms["webp" if codec == "jpeg" and _is_mask(str(path)) else codec]
+    try:
+        done, coded = cv2.imencode(suffix, image, options)
+    except cv2.error:  # of a depth that the form does not know
+        done = False
     if not done:
         raise DataError(f"{path} cannot be stored as {codec}; choose another --codec")
     return coded.tobytes()
+
+
+def _is_mask(path: str) -> bool:
+    kinds = [part for part in Path(path).parts if part in PRODUCTS]
+    return kinds[-1:] == ["masks"]
+
+
+def _decoded(data: bytes, place: str) -> np.ndarray:
+    """Return a picture as its reader will see it: frames in color and upright, masks in their own colors and depth."""
+    import cv2
+
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH if _is_mask(place) else cv2.IMREAD_COLOR
+    return decode_picture(data, place, flags, cure="make it again with preprocess.py")
 
 
 def landmark_bytes(path: Path) -> bytes:
@@ -188,8 +230,8 @@ def landmark_bytes(path: Path) -> bytes:
     return np.rint(points).clip(0).astype("<u4").tobytes()
 
 
-def _fill(pack: _Pack, root: Path, groups: list[Group], codec: str, quality: int, keys: str) -> None:
-    files, written, there, size, start = product_files(root, groups), 0, 0, 0, perf_counter()
+def _fill(pack: _Pack, root: Path, paths: list[str], codec: str, quality: int, keys: str) -> None:
+    files, written, there, size, start = iter(paths), 0, 0, 0, perf_counter()
     with ThreadPoolExecutor() as threads:  # OpenCV encodes outside the interpreter's lock
         while batch := list(islice(files, _BATCH)):
             names = [key_of(root.name, path, keys) for path in batch]
@@ -207,11 +249,8 @@ def _fill(pack: _Pack, root: Path, groups: list[Group], codec: str, quality: int
     )
 
 
-def _check(pack: _Pack, root: Path, groups: list[Group], codec: str, keys: str, everything: bool) -> None:
+def _check(pack: _Pack, root: Path, paths: list[str], codec: str, keys: str, everything: bool) -> None:
     """Every file must have its key, and what is decoded again must be what the file holds."""
-    import cv2
-
-    paths = list(product_files(root, groups))
     for start in range(0, len(paths), 10_000):
         part = paths[start : start + 10_000]
         gone = pack.missing([key_of(root.name, path, keys) for path in part])
@@ -222,15 +261,15 @@ def _check(pack: _Pack, root: Path, groups: list[Group], codec: str, keys: str, 
     for path in paths[::step]:
         value = pack.get(key_of(root.name, path, keys))
         assert value is not None
-        if path.endswith(".npy"):
+        if _is_landmarks(path):
             same = value == landmark_bytes(root / path)
         else:
+            origin = _decoded(read_file(root / path), str(root / path))
             start_time = perf_counter()
-            image = cv2.imdecode(np.frombuffer(value, np.uint8), cv2.IMREAD_UNCHANGED)
+            image = _decoded(value, f"the database's {path}")
             seconds, pictures = seconds + perf_counter() - start_time, pictures + 1
-            origin = decode_picture(read_file(root / path), str(root / path), cv2.IMREAD_UNCHANGED)
-            same = image is not None and image.shape[:2] == origin.shape[:2]
-            if image is not None and same and (codec != "jpeg" or "/masks/" in path):
+            same = image.shape[:2] == origin.shape[:2]
+            if same and (codec != "jpeg" or _is_mask(path)):
                 same = np.array_equal(_one_plane(image, origin), origin)
         if not same:
             raise DataError(f"the database holds something else than {root / path}; remove the database and pack again")

@@ -12,7 +12,9 @@ from common.errors import ConfigError, DataError
 from common.io import make_folder
 from preprocessing.extraction import Job, Outcome, Settings
 from preprocessing.layouts import Group, Layout, find_layout
+from preprocessing.layouts._base import check_links
 from preprocessing.manifest import Manifest
+from preprocessing.media import some
 from preprocessing.options import dataset_folder
 from preprocessing.progress import Progress
 
@@ -113,6 +115,7 @@ def chosen_groups(rules: Layout, root: Path, dataset: str, comp: str | None, per
         raise DataError(f"{root} has none of the folders of {rules.names[0]}; see preprocessing/README.md")
     for name in rules.unknown_folders(root):
         say(f"left out: {name} is no folder that the layout {rules.names[0]} knows")
+    check_links(root, groups)
     return groups
 
 
@@ -122,6 +125,8 @@ def list_jobs(rules: Layout, root: Path, groups: Iterable[Group], target: Path, 
     for group in groups:
         videos = rules.sources(root, group)
         say(f"  {group.folder}: {len(videos)} videos")
+        if left := rules.left_out(root, group):
+            say(f"  {group.folder}: left out {len(left)} files, as their endings or a list tell: {some(left)}")
         for video in videos:
             if group.masks and video.mask is None:
                 say(f"  {video.path}: no mask in {group.masks}")

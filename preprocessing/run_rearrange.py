@@ -8,8 +8,6 @@ from preprocessing.layouts import find_layout
 from preprocessing.options import dataset_folder
 from preprocessing.run_preprocess import chosen_groups, say
 
-_SHOWN = 20
-
 
 def rearrange(
     dataset_name: str,
@@ -37,10 +35,8 @@ def rearrange(
     given = str(dataset_root_path).rstrip("/")
     prefix = f"{given}/{folder}" if (Path(given) / folder).is_dir() else given
     report = build_index(rules, root, dataset_name, groups, prefix if as_deepfakebench else None, as_deepfakebench)
-    for note in report.notes[:_SHOWN]:
+    for note in report.summary():
         say(f"note: {note}")
-    if len(report.notes) > _SHOWN:
-        say(f"note: and {len(report.notes) - _SHOWN} more of the kind")
     paths = write_indexes(report, Path(output_file_path).expanduser())
     say(f"{report.videos} videos, {report.frames} frames -> {', '.join(str(path) for path in paths)}")
     return report

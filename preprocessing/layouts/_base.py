@@ -3,16 +3,29 @@
 import os
 from collections.abc import Callable, Container
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from common.errors import DataError
+from preprocessing.layouts._annotations import SPLITS
+from preprocessing.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, walk
 
-VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"))
-IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".webp"))
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "PRODUCTS",
+    "SPLITS",
+    "VIDEO_SUFFIXES",
+    "Describe",
+    "Facts",
+    "Group",
+    "Layout",
+    "SourceVideo",
+]
+
 PRODUCTS = ("frames", "landmarks", "masks")
 """Folders that preprocessing adds to a group's folder."""
-SPLITS = ("train", "val", "test")
+MANIFESTS = "manifest*.jsonl"
+"""Files that preprocessing keeps in the dataset's folder."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +39,10 @@ class Group:
         masks: folder of mask videos of the same names, relative to the dataset's folder.
         masked: its videos are manipulated and may have masks.
         images: pictures count as videos of one frame.
-        frames: where the folders of frames are, below `folder`.
+        frames: where the folders of frames are, below `folder`; without it, the folders of pictures in `folder` itself are
+            taken for aligned faces. Empty: there in any case.
+        flat: names of folders whose pictures are a video each, if `folder` may hold such; `*` at the end stands for any rest.
+            Pictures in `folder` itself then are a video each too.
         extra: what a layout wants to remember (an actor, a split, …).
     """
 
@@ -37,6 +53,7 @@ class Group:
     masked: bool = False
     images: bool = False
     frames: str = "frames"
+    flat: tuple[str, ...] = ()
     extra: str = ""
 
 
@@ -56,14 +73,16 @@ class Facts:
 
     Attributes:
         label: key of `label_dict`.
-        splits: of `train`, `val`, `test`; empty leaves the video out.
+        splits: of `train`, `val`, `test`; empty leaves the video out, and the label may be empty too.
         target_id, source_id: whose video it is, and whose face was put in; None where the dataset does not tell.
+        why: what a video without a split lacks.
     """
 
     label: str
     splits: tuple[str, ...]
     target_id: str | None = None
     source_id: str | None = None
+    why: str = "stands in no split"
 
 
 Describe = Callable[[Group, str], Facts]
@@ -88,6 +107,10 @@ class Layout:
         """Return the name of the folder that holds the dataset."""
         return dataset
 
+    def database(self, dataset: str) -> str:
+        """Return the name of the LMDB database that the trainer looks for, without `_lmdb`."""
+        return self.folder(dataset)
+
     def recognises(self, root: Path) -> bool:
         """Tell whether `root` looks like this dataset from inside."""
         return bool(self.groups(root, root.name))
@@ -97,8 +120,25 @@ class Layout:
         raise NotImplementedError
 
     def unknown_folders(self, root: Path) -> list[str]:
-        """Return folders that look like part of the dataset but that the layout does not know."""
-        return []
+        """Return folders that look like part of the dataset but that the layout does not know.
+
+        They lie beside a folder of its own and hold videos, or faces.
+        """
+        known = {PurePosixPath(path) for path in self.known_folders(root)}
+        beside = {parent for path in known for parent in path.parents}
+        found = []
+        for parent in sorted(beside):
+            visit = next(walk(root / parent), None)
+            for name in visit.folders if visit else ():
+                place = parent / name
+                if place not in known | beside and name not in PRODUCTS and _holds_media(root / place):
+                    found.append(place.as_posix())
+        return found
+
+    def known_folders(self, root: Path) -> list[str]:
+        """Return every folder that the layout reads, whatever was asked for, relative to the dataset's folder."""
+        groups = self.groups(root, root.name)
+        return [group.folder for group in groups] + [group.masks for group in groups if group.masks]
 
     def sources(self, root: Path, group: Group) -> list[SourceVideo]:
         """Return the videos of a group, sorted by path."""
@@ -114,6 +154,17 @@ class Layout:
                 masks[path.stem].relative_to(root).as_posix() if path.stem in masks else None,
             )
             for path, name in zip(files, names)
+        ]
+
+    def left_out(self, root: Path, group: Group) -> list[str]:
+        """Return the files in a group's folder that are taken neither for videos nor for annotations, by their endings."""
+        suffixes = VIDEO_SUFFIXES | IMAGE_SUFFIXES if group.images else VIDEO_SUFFIXES
+        notes = {path for pattern in self.annotations for path in root.glob(pattern)}
+        return [
+            path.relative_to(root).as_posix()
+            for visit in walk(root / group.folder, PRODUCTS)
+            for path in (root / group.folder / visit.path / name for name in visit.files)
+            if path.suffix.lower() not in suffixes and path not in notes and not path.match(MANIFESTS)
         ]
 
     def describer(self, root: Path, dataset: str, as_deepfakebench: bool = False) -> Describe:
@@ -138,14 +189,38 @@ class Layout:
 
 def find_files(folder: Path, suffixes: Container[str]) -> list[Path]:
     """Return files below a folder with one of the suffixes, leaving out what preprocessing made and hidden files."""
-    found = []
-    for here, folders, files in os.walk(folder, followlinks=True):
-        # Pruned, not filtered: frames/ may hold millions of files.
-        folders[:] = sorted(name for name in folders if name not in PRODUCTS and not name.startswith("."))
-        for name in sorted(files):
-            if Path(name).suffix.lower() in suffixes and not name.startswith("."):
-                found.append(Path(here, name))
-    return found
+    return [
+        folder / visit.path / name
+        for visit in walk(folder, PRODUCTS)
+        for name in visit.files
+        if Path(name).suffix.lower() in suffixes
+    ]
+
+
+def check_links(root: Path, groups: list[Group]) -> None:
+    """Refuse a link from one label's folder into another's: whose its videos are, nobody can tell.
+
+    Raises:
+        DataError: names the link.
+    """
+    places = [(os.path.realpath(root / group.folder) + os.sep, group) for group in groups]
+    for own, group in places:
+        for visit in walk(root / group.folder, PRODUCTS):
+            for name in visit.folders:
+                link = root / group.folder / visit.path / name
+                if not link.is_symlink():
+                    continue
+                target = os.path.realpath(link) + os.sep
+                for place, other in places:
+                    if other.label != group.label and target.startswith(place) and not place.startswith(own):
+                        raise DataError(
+                            f"{link} is a link into {root / other.folder}, so that its videos would be {group.label} and "
+                            f"{other.label}; remove the link"
+                        )
+
+
+def _holds_media(folder: Path) -> bool:
+    return any(Path(name).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES for v in walk(folder) for name in v.files)
 
 
 def unique_names(paths: list[Path]) -> list[str]:
@@ -160,15 +235,16 @@ def unique_names(paths: list[Path]) -> list[str]:
     ]
 
 
-def read_lines(path: Path) -> list[str]:
-    """Return the non-empty lines of a text file.
+def read_lines(path: Path) -> list[tuple[str, str]]:
+    """Return (where it stands, line) of the non-empty lines of a text file, without the blanks around them.
 
     Raises:
         DataError: it is missing or no text.
     """
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
         raise DataError(f"the split file {path} is missing; it comes with the dataset, put it there") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
+    return [(f"{path}, line {number}", line.strip()) for number, line in enumerate(lines, 1) if line.strip()]

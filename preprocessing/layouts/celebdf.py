@@ -11,10 +11,12 @@ from pathlib import Path
 
 from common.datasets import identities
 from common.errors import DataError
+from preprocessing.layouts._annotations import agree
 from preprocessing.layouts._base import Describe, Facts, Group, Layout, read_lines
 
 _LIST = "List_of_testing_videos.txt"
 _FOLDERS = {"Celeb-real": "real", "YouTube-real": "real", "Celeb-synthesis": "fake"}
+_FLAGS = {"1": "real", "0": "fake"}  # the list's own, which is the other way round than in the rest of the field
 
 
 class CelebDF(Layout):
@@ -42,12 +44,7 @@ class CelebDF(Layout):
         return sorted(path.name for path in root.iterdir() if path.is_dir() and path.name not in _FOLDERS)
 
     def describer(self, root: Path, dataset: str, as_deepfakebench: bool = False) -> Describe:
-        tests = set()
-        for line in read_lines(root / _LIST):
-            folder, slash, file = line.split()[-1].partition("/")
-            if not slash or folder not in _FOLDERS:
-                raise DataError(f"{root / _LIST}: `{line}` is not of the form `1 Celeb-real/id0_0001.mp4`")
-            tests.add((folder, Path(file).stem))
+        tests = _read_list(root / _LIST)
 
         def describe(group: Group, name: str) -> Facts:
             assert group.label is not None
@@ -60,6 +57,21 @@ class CelebDF(Layout):
             return Facts(group.label, splits, *identities(self.names[0], name))
 
         return describe
+
+
+def _read_list(path: Path) -> set[tuple[str, str]]:
+    """Return (folder, name) of the videos of the test list; its flags must say what the folders say."""
+    tests = set()
+    for where, line in read_lines(path):
+        flag, *rest = line.split(None, 1)
+        folder, slash, file = (rest or [""])[0].partition("/")
+        if not slash or folder not in _FOLDERS or flag not in _FLAGS:
+            raise DataError(
+                f"{where}: `{line}` is not of the form `1 Celeb-real/id0_0001.mp4` (1 real, 0 fake); correct it"
+            )
+        agree(_FLAGS[flag], _FOLDERS[folder], "flag", where, f"the folder {folder}")
+        tests.add((folder, Path(file).stem))
+    return tests
 
 
 LAYOUT = CelebDF()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from common.datasets import identities
 from common.errors import ConfigError, DataError
+from preprocessing.layouts._annotations import agree
 from preprocessing.layouts._base import SPLITS, Describe, Facts, Group, Layout, read_lines
 
 PERTURBATIONS = (
@@ -27,6 +28,8 @@ PERTURBATIONS = (
     "reenact_postprocess",
 )
 
+_REAL, _FAKE = "DF_real", "DF_fake"
+
 
 class DeeperForensics(Layout):
     """`perturbation` chooses the set of fakes; `all` takes every one (for preprocessing)."""
@@ -36,7 +39,7 @@ class DeeperForensics(Layout):
     mended = ("a real recording is in one split only; DeepfakeBench puts each into train, val and test alike",)
 
     def labels(self, dataset: str) -> tuple[str, ...]:
-        return "DF_real", "DF_fake"
+        return _REAL, _FAKE
 
     def groups(self, root: Path, dataset: str, perturbation: str | None = None) -> list[Group]:
         chosen = perturbation or "end_to_end"
@@ -48,29 +51,35 @@ class DeeperForensics(Layout):
             there = ", ".join(sorted(path.name for path in base.iterdir() if path.is_dir())) or "nothing"
             raise DataError(f"{base} has no set {chosen}; there is {there} (--perturbation)")
         actors = sorted(path.name for path in (root / "source_videos").glob("*") if path.is_dir())
-        return [Group(f"source_videos/{name}", "DF_real", extra=name) for name in actors] + [
-            Group(f"manipulated_videos/{name}", "DF_fake", extra=name) for name in fakes
+        return [Group(f"source_videos/{name}", _REAL, extra=name) for name in actors] + [
+            Group(f"manipulated_videos/{name}", _FAKE, extra=name) for name in fakes
         ]
 
+    def known_folders(self, root: Path) -> list[str]:
+        sets = [f"manipulated_videos/{name}" for name in PERTURBATIONS]
+        return [*sets, "source_videos", "lists"]
+
     def describer(self, root: Path, dataset: str, as_deepfakebench: bool = False) -> Describe:
-        split_of = {}
+        split_of: dict[str, str] = {}
         for split in SPLITS:
-            for line in read_lines(root / "lists" / "splits" / f"{split}.txt"):
-                split_of[line.split(".")[0]] = split
+            for where, line in read_lines(root / "lists" / "splits" / f"{split}.txt"):
+                name = line.split(".")[0]
+                agree(split, split_of.setdefault(name, split), "split", f"{where}, {name}", "another list")
         splits_of_actor: dict[str, set[str]] = {}
         for name, split in split_of.items():
             splits_of_actor.setdefault(name.partition("_")[2], set()).add(split)
 
         def describe(group: Group, name: str) -> Facts:
-            if group.label == "DF_fake":
-                if name not in split_of:
-                    raise DataError(
-                        f"{group.folder}: the video {name} stands in none of the lists in {root / 'lists/splits'}"
-                    )
-                return Facts("DF_fake", (split_of[name],), *identities(self.names[0], name))
-            where = splits_of_actor.get(group.extra, set())
-            splits = SPLITS if as_deepfakebench else tuple(where) if len(where) == 1 else ("test",)
-            return Facts("DF_real", splits, group.extra, group.extra)
+            if group.label == _REAL:
+                where = splits_of_actor.get(group.extra, set())
+                splits = SPLITS if as_deepfakebench else tuple(where) if len(where) == 1 else ("test",)
+                return Facts(_REAL, splits, group.extra, group.extra)
+            if name not in split_of:
+                raise DataError(
+                    f"{group.folder}: the video {name} stands in none of the lists in {root / 'lists/splits'}; "
+                    "add it to one of them, or take its frames away"
+                )
+            return Facts(_FAKE, (split_of[name],), *identities(self.names[0], name))
 
         return describe
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common.datasets import identities
 from preprocessing.layouts._base import SPLITS, Describe, Facts, Group, Layout
-from preprocessing.layouts.faceforensics import sequence_groups
+from preprocessing.layouts.faceforensics import sequence_groups, unknown_sequences
 
 
 class DeepFakeDetection(Layout):
@@ -26,6 +26,9 @@ class DeepFakeDetection(Layout):
 
     def groups(self, root: Path, dataset: str, perturbation: str | None = None) -> list[Group]:
         return sequence_groups(root, {"actors": "DFD_real"}, {"DeepFakeDetection": "DFD_fake"})
+
+    def unknown_folders(self, root: Path) -> list[str]:
+        return unknown_sequences(root)
 
     def describer(self, root: Path, dataset: str, as_deepfakebench: bool = False) -> Describe:
         def describe(group: Group, name: str) -> Facts:

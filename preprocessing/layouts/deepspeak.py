@@ -7,10 +7,9 @@ the same one (else it is left out, so that no person is both trained and tested 
 Identity: `identity` of a recording; `identity-target` and `identity-source` of a fake.
 """
 
-import csv
 from pathlib import Path
 
-from common.errors import DataError
+from preprocessing.layouts._annotations import by_key, read_rows, read_split
 from preprocessing.layouts._base import Describe, Facts, Group, Layout
 
 _REAL, _FAKE = "DSv1_Real", "DSv1_Fake"
@@ -31,36 +30,32 @@ class DeepSpeak(Layout):
         return [Group(folder, label) for folder, label in folders.items() if (root / folder).is_dir()]
 
     def describer(self, root: Path, dataset: str, as_deepfakebench: bool = False) -> Describe:
-        reals = {Path(row["video-file"]).stem: row for row in _table(root / _FILES[0], "video-file", "identity")}
-        fakes = {
-            Path(row["video-file"]).stem: row
-            for row in _table(root / _FILES[1], "video-file", "identity-source", "identity-target")
+        people = {
+            _REAL: _people(root / _FILES[0], "identity", "identity"),
+            _FAKE: _people(root / _FILES[1], "identity-target", "identity-source"),
         }
-        split_of = {row["identity"]: row["split"] for row in _table(root / _FILES[2], "identity", "split")}
+        persons = by_key(read_rows(root / _FILES[2], "identity", "split"), lambda row: row["identity"].strip())
+        split_of = {person: read_split(row["split"], where) for person, (where, row) in persons.items()}
 
         def describe(group: Group, name: str) -> Facts:
             assert group.label is not None
-            row = (reals if group.label == _REAL else fakes).get(name)
-            if row is None:
-                return Facts(group.label, ())
-            target = row["identity"] if group.label == _REAL else row["identity-target"]
-            source = row["identity"] if group.label == _REAL else row["identity-source"]
-            splits = {split_of.get(person) for person in (target, source)}
-            split = splits.pop() if len(splits) == 1 else None
-            return Facts(group.label, (split,) if split else (), target, source)
+            shown = people[group.label].get(name)
+            if shown is None:
+                return Facts(group.label, (), why="is not in the annotations")
+            splits = {split_of.get(person) for person in shown}
+            if None in splits:
+                return Facts(group.label, (), *shown, why="shows a person without a split")
+            if len(splits) > 1:
+                return Facts(group.label, (), *shown, why="shows people of different splits")
+            return Facts(group.label, tuple(split for split in splits if split), *shown)
 
         return describe
 
 
-def _table(path: Path, *columns: str) -> list[dict[str, str]]:
-    if not path.is_file():
-        raise DataError(f"the annotation file {path} is missing; it comes with the dataset, put it there")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = set(columns) - set(reader.fieldnames or ())
-        if missing:
-            raise DataError(f"{path} lacks the column `{min(missing)}`; download it again")
-        return list(reader)
+def _people(path: Path, target: str, source: str) -> dict[str, tuple[str, str]]:
+    """Return name of a video → (target, source)."""
+    rows = by_key(read_rows(path, "video-file", target, source), lambda row: Path(row["video-file"].strip()).stem)
+    return {name: (row[target].strip(), row[source].strip()) for name, (_, row) in rows.items()}
 
 
 LAYOUT = DeepSpeak()

@@ -7,15 +7,21 @@ nameless video there, and the training videos too).
 Identity: people have no numbers; a training fake names its original, whose clip stands for the person.
 """
 
-import csv
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.errors import DataError
 from common.io import read_json
+from preprocessing.layouts._annotations import agree, by_key, read_kind, read_rows
 from preprocessing.layouts._base import Describe, Facts, Group, Layout
 
-_REAL, _FAKE = "DFDC_Real", "DFDC_Fake"
+_LABELS = {"real": "DFDC_Real", "fake": "DFDC_Fake"}
+_REAL, _FAKE = _LABELS.values()
+
+
+class _Clip(NamedTuple):
+    kind: str | None  # real, fake, or not told
+    original: str | None = None  # the clip that a fake was made from
 
 
 class DFDC(Layout):
@@ -34,15 +40,16 @@ class DFDC(Layout):
         return [Group(path.relative_to(root).as_posix()) for path in folders if path.is_dir()]
 
     def describer(self, root: Path, dataset: str, as_deepfakebench: bool = False) -> Describe:
-        known: dict[str, dict[str, tuple[str, str | None]]] = {}
+        known: dict[str, dict[str, _Clip]] = {}
         validation = (root / "validation").is_dir()
 
         def describe(group: Group, name: str) -> Facts:
             if group.folder not in known:
                 known[group.folder] = _annotations(root / group.folder)
-            label, original = known[group.folder].get(name, (None, None))
-            if label is None:
-                return Facts(_FAKE, ())
+            clip = known[group.folder].get(name, _Clip(None))
+            if clip.kind is None:
+                return Facts("", (), why="has no label in its folder's annotation")
+            label = _LABELS[clip.kind]
             kind = group.folder.partition("/")[0]
             if kind == "train":
                 splits: tuple[str, ...] = ("train", "val") if as_deepfakebench else ("train",)
@@ -50,7 +57,7 @@ class DFDC(Layout):
                 splits = ("val",)
             else:
                 splits = ("test",) if validation or as_deepfakebench else ("val", "test")
-            target = original or (name if label == _REAL else None)
+            target = clip.original or (name if label == _REAL else None)
             return Facts(label, splits, target, target if label == _REAL else None)
 
         return describe
@@ -63,30 +70,43 @@ class DFDC(Layout):
                     index[label]["val"] |= tests[next(reversed(tests))]
 
 
-def _annotations(folder: Path) -> dict[str, tuple[str, str | None]]:
-    """Return name → (label, original's name) of a folder from its metadata.json or labels.csv."""
-    if (folder / "metadata.json").is_file():
-        found = {}
-        for file, facts in read_json(folder / "metadata.json").items():
-            original = facts.get("original")
-            found[Path(file).stem] = (
-                _FAKE if str(facts.get("label")).upper() == "FAKE" else _REAL,
-                Path(original).stem if original else None,
-            )
-        return found
-    path = folder / "labels.csv"
-    if not path.is_file():
+def _annotations(folder: Path) -> dict[str, _Clip]:
+    """Return what metadata.json and labels.csv tell of the clips in a folder, by name; either may lack what the other has."""
+    clips = _from_metadata(folder / "metadata.json")
+    for name, (where, kind) in _from_table(folder / "labels.csv").items():
+        known = clips.get(name, _Clip(None))
+        if known.kind is not None:
+            agree(kind, known.kind, "label", where, f"{folder / 'metadata.json'}")
+        clips[name] = known._replace(kind=kind)
+    if all(clip.kind is None for clip in clips.values()):
         raise DataError(
-            f"{folder} has neither labels.csv nor metadata.json; they come with the dataset, put them there"
+            f"{folder} has neither labels.csv nor a metadata.json with labels; they come with the dataset, put them there"
         )
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        try:
-            return {
-                Path(row["filename"]).stem: (_FAKE if int(row["label"]) else _REAL, None)
-                for row in csv.DictReader(file)
-            }
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path} lacks the columns filename,label (0 real, 1 fake); download it again") from error
+    return clips
+
+
+def _from_metadata(path: Path) -> dict[str, _Clip]:
+    """Return the entries of a metadata.json; that of a test set may tell no labels."""
+    if not path.is_file():
+        return {}
+    content = read_json(path)
+    if not (isinstance(content, dict) and all(isinstance(facts, dict) for facts in content.values())):
+        raise DataError(f"{path} does not map clips to what is known of them; download it again")
+    clips = {}
+    for file, facts in content.items():
+        said = facts.get("label", facts.get("is_fake"))
+        kind = None if said is None else read_kind(said, f"{path}, entry {file}")
+        original = facts.get("original")
+        clips[Path(file).stem] = _Clip(kind, Path(str(original)).stem if original else None)
+    return clips
+
+
+def _from_table(path: Path) -> dict[str, tuple[str, str]]:
+    """Return name → (where it is said, real or fake)."""
+    if not path.is_file():
+        return {}
+    rows = by_key(read_rows(path, "filename", "label"), lambda row: Path(row["filename"].strip()).stem)
+    return {name: (where, read_kind(row["label"], where)) for name, (where, row) in rows.items()}
 
 
 LAYOUT = DFDC()

@@ -7,14 +7,16 @@ Splits: the `set` of dataset.json; validation is the test set, as in DeepfakeBen
 Identity: the actor numbers in a clip's name, target first.
 """
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from common.datasets import identities
 from common.errors import DataError
 from common.io import read_json
+from preprocessing.layouts._annotations import agree, read_kind, read_split
 from preprocessing.layouts._base import Describe, Facts, Group, Layout
 
 _FOLDERS = {"original_videos": "DFDCP_Real", "method_A": "DFDCP_FakeA", "method_B": "DFDCP_FakeB"}
+_KINDS = {"original_videos": "real", "method_A": "fake", "method_B": "fake"}
 
 
 class DFDCP(Layout):
@@ -30,26 +32,40 @@ class DFDCP(Layout):
         return [Group(folder, label) for folder, label in _FOLDERS.items() if (root / folder).is_dir()]
 
     def describer(self, root: Path, dataset: str, as_deepfakebench: bool = False) -> Describe:
-        path = root / "dataset.json"
-        set_of = {}
-        try:
-            for clip, facts in read_json(path).items():
-                place = Path(clip)
-                set_of[place.parts[0], place.stem] = str(facts["set"])
-                # Where two clips share a name, preprocessing joins the folders into it.
-                set_of[place.parts[0], "_".join(place.parts[1:]).replace(".", "_")] = str(facts["set"])
-        except (AttributeError, KeyError, TypeError) as error:
-            raise DataError(f"{path} does not map clips to their label and set; download it again") from error
+        set_of = _read_sets(root / "dataset.json")
 
         def describe(group: Group, name: str) -> Facts:
             assert group.label is not None
             split = set_of.get((group.folder, name))
             if split is None:
-                return Facts(group.label, ())
+                return Facts(group.label, (), why="is not in dataset.json")
             splits = ("val", "test") if split == "test" else (split,)
             return Facts(group.label, splits, *identities("DFDCP", name))
 
         return describe
+
+
+def _read_sets(path: Path) -> dict[tuple[str, str], str]:
+    """Return (folder, name) → split; a clip's label must say what its folder says."""
+    content = read_json(path)
+    if not (isinstance(content, dict) and all(isinstance(facts, dict) for facts in content.values())):
+        raise DataError(f"{path} does not map clips to their label and set; download it again")
+    set_of = {}
+    for clip, facts in content.items():
+        where, place = f"{path}, entry {clip}", PurePosixPath(clip)
+        if len(place.parts) < 2 or place.parts[0] not in _FOLDERS:
+            continue  # no group reads it
+        if "set" not in facts:
+            raise DataError(f"{where}: it tells no `set` (train or test); download the file again")
+        split = read_split(facts["set"], where)
+        if facts.get("label") is not None:
+            agree(
+                read_kind(facts["label"], where), _KINDS[place.parts[0]], "label", where, f"the folder {place.parts[0]}"
+            )
+        set_of[place.parts[0], place.stem] = split
+        # Where two clips share a name, preprocessing joins the folders into it.
+        set_of[place.parts[0], "_".join(place.parts[1:]).replace(".", "_")] = split
+    return set_of
 
 
 LAYOUT = DFDCP()

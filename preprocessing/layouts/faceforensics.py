@@ -13,7 +13,8 @@ from typing import Any
 from common.datasets import identities
 from common.errors import DataError
 from common.io import read_json
-from preprocessing.layouts._base import Describe, Facts, Group, Layout
+from preprocessing.layouts._annotations import agree
+from preprocessing.layouts._base import SPLITS, Describe, Facts, Group, Layout
 
 COMPRESSIONS = ("raw", "c23", "c40")
 METHODS = {"Deepfakes": "FF-DF", "Face2Face": "FF-F2F", "FaceSwap": "FF-FS", "NeuralTextures": "FF-NT"}
@@ -37,14 +38,21 @@ def sequence_groups(root: Path, reals: dict[str, str], fakes: dict[str, str]) ->
     return groups
 
 
+def unknown_sequences(root: Path) -> list[str]:
+    """Return manipulations on disk that no layout knows."""
+    base = root / "manipulated_sequences"
+    found = sorted(path.name for path in base.iterdir() if path.is_dir()) if base.is_dir() else []
+    return [f"manipulated_sequences/{name}" for name in found if name not in KNOWN]
+
+
 def read_splits(root: Path) -> dict[str, str]:
     """Return video name → split from the official lists; a pair names two originals and both their manipulations.
 
     Raises:
-        DataError: a list is missing or not a list of pairs.
+        DataError: a list is missing or not a list of pairs, or two name one video.
     """
-    split_of = {}
-    for split in ("train", "val", "test"):
+    split_of: dict[str, str] = {}
+    for split in SPLITS:
         path = next((p for p in (root / f"{split}.json", root / "splits" / f"{split}.json") if p.is_file()), None)
         if path is None:
             raise DataError(
@@ -54,7 +62,7 @@ def read_splits(root: Path) -> dict[str, str]:
         try:
             for target, source in pairs:
                 for name in (target, source, f"{target}_{source}", f"{source}_{target}"):
-                    split_of[name] = split
+                    agree(split, split_of.setdefault(name, split), "split", f"{path}, {name}", "another split file")
         except (TypeError, ValueError) as error:
             raise DataError(f"{path} is not a list of [target, source] pairs; download it again") from error
     return split_of
@@ -73,10 +81,7 @@ class FaceForensics(Layout):
         return sequence_groups(root, {"youtube": "FF-real"}, self.fakes)
 
     def unknown_folders(self, root: Path) -> list[str]:
-        """Return manipulations on disk that no layout knows."""
-        base = root / "manipulated_sequences"
-        found = sorted(path.name for path in base.iterdir() if path.is_dir()) if base.is_dir() else []
-        return [f"manipulated_sequences/{name}" for name in found if name not in KNOWN]
+        return unknown_sequences(root)
 
     def describer(self, root: Path, dataset: str, as_deepfakebench: bool = False) -> Describe:
         split_of = read_splits(root)

@@ -160,13 +160,13 @@ def test_df40_takes_the_reals_from_their_dataset(tmp_path):
     index = rearrange("simswap_ff", str(tmp_path), str(tmp_path / "json"), layout="DF40").indexes["simswap_ff"][
         "simswap_ff"
     ]
-    real, fake = index["roop_Real"]["train"]["071"], index["roop_Fake"]["train"]["071_054"]
+    real, fake = index["simswap_Real"]["train"]["071"], index["simswap_Fake"]["train"]["071_054"]
     assert real["frames"] == ["FaceForensics++/original_sequences/youtube/c23/frames/071/000.png"]
     assert fake["frames"] == ["DF40/simswap/ff/frames/071_054/000.png"]
     assert (fake["target_id"], fake["source_id"]) == ("071", "054")
     index = rearrange("fomm_cdf", str(tmp_path), str(tmp_path / "json"), layout="DF40").indexes["fomm_cdf"]["fomm_cdf"]
-    assert index["roop_Fake"]["test"]["id0_id1_0000"]["frames"] == ["DF40/fomm/cdf/id0_id1_0000/000.png"]
-    assert set(index["roop_Real"]["test"]) == {"id0_0000"}
+    assert index["fomm_Fake"]["test"]["id0_id1_0000"]["frames"] == ["DF40/fomm/cdf/id0_id1_0000/000.png"]
+    assert set(index["fomm_Real"]["test"]) == {"id0_0000"}
     with pytest.raises(ConfigError, match="_ff"):
         rearrange("simswap", str(tmp_path), str(tmp_path / "json"), layout="DF40")
 
