@@ -1,6 +1,7 @@
 """What every command line of the project shares: one-sentence errors, exit codes, `--debug`."""
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -13,6 +14,13 @@ from common.io import NO_PLACE
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every command understands."""
     parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+
+
+def figures(value: float, digits: int = 3) -> str:
+    """Return a number with so many significant digits, and never as a power of ten: 0.0427, 12.3, 1234."""
+    if not math.isfinite(value) or not value:
+        return f"{value:g}"
+    return f"{value:.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:

@@ -3,11 +3,12 @@
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from parity.fill import fill_state_dict, load_golden, load_losses, make_batch, make_input
 from torch import nn
 
-from training.detectors.base import Batch, Detector
+from training.detectors.base import Batch, Detector, Losses, Prediction
 from training.detectors.registry import detector_class
 
 
@@ -50,6 +51,15 @@ def quiet(detector: Detector) -> Detector:
     return detector
 
 
+def losses_of(detector: Detector, batch: Batch, prediction: Prediction) -> Losses:
+    """Return a detector's losses; what its parts are said to add makes up the total, whatever they weigh."""
+    losses = detector.get_losses(batch, prediction)
+    parts = {name: value.detach() for name, value in losses.items() if name != "overall"}
+    total = sum(value.item() for value in detector.shares(parts).values())
+    assert total == pytest.approx(losses["overall"].item(), rel=1e-4, abs=1e-4)
+    return losses
+
+
 def check_losses(detector: Detector, names: dict[str, str], extra: Any = None, tolerance: float = 1e-3) -> None:
     """Compare a filled detector's losses and gradient norm with the reference's.
 
@@ -64,7 +74,7 @@ def check_losses(detector: Detector, names: dict[str, str], extra: Any = None, t
     if extra is not None:
         batch |= extra(batch)
     quiet(detector).zero_grad()
-    losses = detector.get_losses(batch, detector(batch))
+    losses = losses_of(detector, batch, detector(batch))
     for own, theirs in names.items():
         wanted = record["losses"][theirs]
         assert abs(losses[own].item() - wanted) < tolerance * max(1, abs(wanted)), own
@@ -76,7 +86,7 @@ def check_losses(detector: Detector, names: dict[str, str], extra: Any = None, t
 def check_gradients(detector: Detector, batch: Batch) -> None:
     """See that the loss moves every trainable parameter and no other."""
     detector.train().zero_grad()
-    detector.get_losses(batch, detector(batch))["overall"].backward()
+    losses_of(detector, batch, detector(batch))["overall"].backward()
     for name, parameter in detector.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None, f"no gradient reaches {name}"
@@ -101,7 +111,7 @@ def overfit(detector: Detector, batch: Batch, steps: int, lr: float) -> float:
         settled = settled + 1 if prob[label].min() > prob[~label].max() + 0.2 else 0
         if settled == 2:
             break
-        detector.get_losses(batch, prediction)["overall"].backward()
+        losses_of(detector, batch, prediction)["overall"].backward()
         optimizer.step()
     # The running statistics follow slowly; in a test of a few steps they are the batch's own.
     for module in detector.modules():

@@ -113,8 +113,24 @@ class Detector(nn.Module):
         raise NotImplementedError
 
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
-        """Return `overall`, a differentiable scalar, and its named parts."""
+        """Return `overall`, a differentiable scalar, and its named parts, raw: `summed` makes the one of the others."""
         raise NotImplementedError
+
+    def loss_weights(self) -> dict[str, float]:
+        """Return what parts of the loss weigh in `overall`, where it is not 1."""
+        return {}
+
+    def shares(self, parts: Losses) -> Losses:
+        """Return, by name, what each part adds to `overall`; the record of a run shows it beside the raw parts."""
+        weights = self.loss_weights()
+        return {name: weights[name] * value if name in weights else value for name, value in parts.items()}
+
+    def summed(self, parts: Losses) -> Losses:
+        """Return the parts, and before them `overall`, the sum of their shares."""
+        first, *others = self.shares(parts).values()
+        for value in others:
+            first = first + value
+        return {"overall": first, **parts}
 
     @property
     def caches_features(self) -> bool:
@@ -215,5 +231,4 @@ class ClassificationDetector(Detector):
         return {"cls": cls, "prob": cls.float().softmax(dim=1)[:, 1], "feat": feat}
 
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
-        loss = F.cross_entropy(prediction["cls"].float(), batch["label"])
-        return {"overall": loss, "cls": loss}
+        return self.summed({"cls": F.cross_entropy(prediction["cls"].float(), batch["label"])})

@@ -99,14 +99,16 @@ class CapsuleDetector(Detector):
         prob = cls.softmax(dim=1)[:, 1]
         return {"cls": cls, "prob": prob, "feat": feat, "classes": classes, "length": capsules.norm(dim=1)}
 
+    def loss_weights(self) -> dict[str, float]:
+        return {"margin": self.config.margin_weight}
+
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
         label = batch["label"]
         if self.config.loss_func == "capsule_loss":
-            loss = summed_cross_entropy(prediction["classes"], label)
-            return {"overall": loss, "cls": loss}
+            return self.summed({"cls": summed_cross_entropy(prediction["classes"], label)})
         cls = averaged_cross_entropy(prediction["classes"], label)
         margin = capsule_margin(prediction["length"], label)
-        return {"overall": cls + self.config.margin_weight * margin, "cls": cls, "margin": margin}
+        return self.summed({"cls": cls, "margin": margin})
 
     def convert_keys(self, state: State) -> State:
         return rename(

@@ -67,13 +67,16 @@ class ClipDetector(Detector):
         self.tower.merge()
 
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
-        return self.constrained(super().get_losses(batch, prediction))
+        losses = super().get_losses(batch, prediction)
+        del losses["overall"]
+        return self.summed({**losses, **self.constraints()})
 
-    def constrained(self, losses: Losses) -> Losses:
-        """Return the losses with those that the tuning puts on the tower's weights (`tuning: effort`)."""
-        for name, (value, weight) in self.tower.constraints().items():
-            losses = {**losses, "overall": losses["overall"] + weight * value, name: value}
-        return losses
+    def loss_weights(self) -> dict[str, float]:
+        return {**super().loss_weights(), **self.tower.constraint_weights()}
+
+    def constraints(self) -> Losses:
+        """Return the losses that the tuning puts on the tower's weights (`tuning: effort`), raw."""
+        return {name: value for name, (value, _) in self.tower.constraints().items()}
 
     def save_trained(self, path: str | os.PathLike) -> None:
         """Write only what training moves (and buffers): a few MB, where the tower itself stands in `pretrained` anyway.
@@ -145,6 +148,10 @@ class SphereDetector(ClipDetector):
         """Return training logits `(B, 2)`: ArcMargin puts its margin on the label."""
         return self.head(sphere, label) if isinstance(self.head, ArcMargin) else self.head(sphere)
 
+    def loss_weights(self) -> dict[str, float]:
+        losses = self.config.losses
+        return {**super().loss_weights(), "alignment": losses.alignment, "uniformity": losses.uniformity}
+
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
         weights, label, sphere = self.config.losses, batch["label"], prediction["l2"]
         points, targets = sphere, label
@@ -152,15 +159,12 @@ class SphereDetector(ClipDetector):
             between, _ = slerp_within_class(sphere, label)
             points, targets = torch.cat([sphere, between]), torch.cat([label, label])
         losses: Losses = {"cls": cross_entropy(self.classify(points, targets), targets, weights.label_smoothing)}
-        overall = losses["cls"]
         everyone, labels = sphere, label
         if self.config.gather:
             own = not batch.get("stand_in", False)
             everyone, labels = gather_rows(sphere, own), gather_rows(label, own)
         if weights.alignment:
             losses["alignment"] = alignment(everyone, labels)
-            overall = overall + weights.alignment * losses["alignment"]
         if weights.uniformity:
             losses["uniformity"] = uniformity(everyone)
-            overall = overall + weights.uniformity * losses["uniformity"]
-        return self.constrained({"overall": overall, **losses})
+        return self.summed({**losses, **self.constraints()})

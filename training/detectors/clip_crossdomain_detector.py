@@ -192,26 +192,29 @@ class ClipCrossDomain(SphereDetector):
     def _person(self, batch: Batch) -> Tensor:
         return batch[f"{self.config.identity.which}_id"]
 
+    def loss_weights(self) -> dict[str, float]:
+        losses = self.config.losses
+        own = {"consistency": losses.consistency, "boundary": losses.boundary}
+        adversaries = {"identity": self.config.identity.weight, "domain": self.config.domain.weight}
+        return {**super().loss_weights(), **own, **adversaries}
+
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
         losses = super().get_losses(batch, prediction)
-        weights, counts, overall = self.config.losses, batch.get("counts", {}), losses.pop("overall")
+        weights, counts = self.config.losses, batch.get("counts", {})
+        del losses["overall"]
         if self.freq is not None and weights.consistency:
             losses["consistency"] = self._consistency(batch, prediction)
-            overall = overall + weights.consistency * losses["consistency"]
         if self.boundary is not None and weights.boundary:
             band, known = boundary_target(batch["mask"], batch["label"], self.tower.grid(batch["image"]))
             on, off = counts.get("boundary_on"), counts.get("boundary_off")
             losses["boundary"] = boundary_loss(prediction["boundary"], band, known, on, off)
-            overall = overall + weights.boundary * losses["boundary"]
         if self.identity is not None:
             logits = self.identity(self._read(self.config.identity, prediction))
             losses["identity"] = known_cross_entropy(logits, self._person(batch), counts.get("identity"))
-            overall = overall + self.config.identity.weight * losses["identity"]
         if self.domain is not None:
             logits = self.domain(self._read(self.config.domain, prediction))
             losses["domain"] = known_cross_entropy(logits, batch["domain"], counts.get("domain"))
-            overall = overall + self.config.domain.weight * losses["domain"]
-        return {"overall": overall, **losses}
+        return self.summed(losses)
 
     def _consistency(self, batch: Batch, prediction: Prediction) -> Tensor:
         """Return 1 − cosine between the frequency embeddings of the images and of degraded views; the tower runs once."""

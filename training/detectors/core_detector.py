@@ -63,12 +63,13 @@ class CoreDetector(Detector):
         cls = self.head(pooled)  # (B, 2)
         return {"cls": cls, "prob": cls.float().softmax(dim=1)[:, 1], "feat": feat, "core_feat": pooled}
 
+    def loss_weights(self) -> dict[str, float]:
+        return {"consistency": self.config.consistency_weight}
+
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
         cls = F.cross_entropy(prediction["cls"].float(), batch["label"])
         first, second = views(prediction["core_feat"])
-        consistency = cosine_consistency(first, second)
-        overall = cls + self.config.consistency_weight * consistency
-        return {"overall": overall, "cls": cls, "consistency": consistency}
+        return self.summed({"cls": cls, "consistency": cosine_consistency(first, second)})
 
     def convert_keys(self, state: State) -> State:
         return head_keys(state)

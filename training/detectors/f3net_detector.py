@@ -126,8 +126,7 @@ class F3NetDetector(Detector):
         return [part for part in self.streams.values() if isinstance(part, Stream)]
 
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
-        loss = cross_entropy(prediction["cls"], batch["label"])
-        return {"overall": loss, "cls": loss}
+        return self.summed({"cls": cross_entropy(prediction["cls"], batch["label"])})
 
     def convert_keys(self, state: State) -> State:
         return f3net_keys(state)

@@ -80,11 +80,13 @@ class FaceXrayDetector(Detector):
         cls = self.decision(feat)  # (B, 2)
         return {"cls": cls, "prob": cls.float().softmax(dim=1)[:, 1], "feat": feat, "mask_pred": xray}
 
+    def loss_weights(self) -> dict[str, float]:
+        return {"mask": self.config.xray_weight}
+
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
         target = batch["xray"] if "xray" in batch else xray_of_mask(batch["mask"])
         cls = F.cross_entropy(prediction["cls"].float(), batch["label"])
-        xray = self._xray_loss(prediction["mask_pred"].float(), target.float())
-        return {"overall": cls + self.config.xray_weight * xray, "cls": cls, "mask": xray}
+        return self.summed({"cls": cls, "mask": self._xray_loss(prediction["mask_pred"].float(), target.float())})
 
     def _xray_loss(self, logit: Tensor, target: Tensor) -> Tensor:
         target = target.reshape_as(logit)

@@ -126,12 +126,14 @@ class FfdDetector(Detector):
         cls = self.head(feat.mean((2, 3)))
         return {"cls": cls, "prob": cls.float().softmax(dim=1)[:, 1], "feat": feat, **extra}
 
+    def loss_weights(self) -> dict[str, float]:
+        return {"mask": self.config.map_weight}
+
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
         cls = F.cross_entropy(prediction["cls"].float(), batch["label"])
         if self.config.asked_of_map == "none":
-            return {"overall": cls, "cls": cls}
-        attention = self._map_loss(batch, prediction["mask"]).mean()
-        return {"overall": cls + self.config.map_weight * attention, "cls": cls, "mask": attention}
+            return self.summed({"cls": cls})
+        return self.summed({"cls": cls, "mask": self._map_loss(batch, prediction["mask"]).mean()})
 
     def _map_loss(self, batch: Batch, attention: Tensor) -> Tensor:
         """Return `(B,)`: the distance to the mask where one is known, else what the label alone asks."""

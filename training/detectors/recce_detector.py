@@ -92,14 +92,19 @@ class RecceDetector(Detector):
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         return {"real": (batch["label"] == 0).sum()}
 
+    def loss_weights(self) -> dict[str, float]:
+        return {"reconstruction": self.config.reconstruction_weight, "metric": self.config.metric_weight}
+
+    def shares(self, parts: Losses) -> Losses:
+        flood = self.config.flood
+        return {**super().shares(parts), "cls": (parts["cls"] - flood).abs() + flood}
+
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
         label, count = batch["label"], batch.get("counts", {}).get("real")
         cls = cross_entropy(prediction["cls"], label)
-        held = (cls - self.config.flood).abs() + self.config.flood
         rebuilt = real_reconstruction(batch["image"], prediction["reconstruction"], label, count)
         metric = real_cohesion([prediction[f"embedding_{i}"] for i in range(3)], label)
-        overall = held + self.config.reconstruction_weight * rebuilt + self.config.metric_weight * metric
-        return {"overall": overall, "cls": cls, "reconstruction": rebuilt, "metric": metric}
+        return self.summed({"cls": cls, "reconstruction": rebuilt, "metric": metric})
 
     def convert_keys(self, state: State) -> State:
         return recce_keys(state)

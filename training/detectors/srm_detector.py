@@ -114,7 +114,7 @@ class SrmDetector(Detector):
 
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
         loss = am_softmax(prediction["cls"], batch["label"], self.config.margin, self.config.scale)
-        return {"overall": loss, "am_softmax": loss}
+        return self.summed({"am_softmax": loss})
 
     def convert_keys(self, state: State) -> State:
         squeeze = [

@@ -198,6 +198,13 @@ class UcfDetector(Detector):
             "cross_reconstruction": self.decoder(swapped, content, size),
         }
 
+    def loss_weights(self) -> dict[str, float]:
+        return {
+            "specific": self.config.specific_weight,
+            "reconstruction": self.config.reconstruction_weight,
+            "contrastive": self.config.contrastive_weight,
+        }
+
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
         config, label, method = self.config, batch["label"], batch["method"]
         common = cross_entropy(prediction["cls"], label)
@@ -207,19 +214,8 @@ class UcfDetector(Detector):
         reconstruction = 2 * torch.stack([F.l1_loss(x.float(), batch["image"]) for x in rebuilt]).sum()
         contrastive = paired_contrast(prediction["feat"], label, config.margin)
         contrastive = contrastive + paired_contrast(prediction["feat_spe"], method, config.margin)
-        overall = (
-            common
-            + config.specific_weight * specific
-            + config.reconstruction_weight * reconstruction
-            + config.contrastive_weight * contrastive
-        )
-        return {
-            "overall": overall,
-            "common": common,
-            "specific": specific,
-            "reconstruction": reconstruction,
-            "contrastive": contrastive,
-        }
+        parts = {"common": common, "specific": specific, "reconstruction": reconstruction, "contrastive": contrastive}
+        return self.summed(parts)
 
     def convert_keys(self, state: State) -> State:
         return ucf_keys(state)

@@ -130,6 +130,10 @@ class ClipTower(nn.Module):
         """Return the tuning's losses on the weights themselves, by name, each with its weight in the overall loss."""
         return self.strategy.constraints(self.visual, self.keys)
 
+    def constraint_weights(self) -> dict[str, float]:
+        """Return the weights of `constraints` alone."""
+        return self.strategy.constraint_weights(self.keys)
+
     def merge(self) -> None:
         """Fold what tuning put beside the matrices into them (for export); other towers stay as they are."""
         self.strategy.merge(self.visual)

@@ -21,6 +21,8 @@ from training.optimizer.schedule import factor, set_learning_rate
 from training.trainer.distributed import Process
 from training.trainer.precision import autocast, resolve
 
+WEIGHTED = "weighted/"  # before the name of a loss: what it adds to `overall`
+
 
 class NotFinite(ProjectError):
     """A loss or the gradient is NaN or infinite. All processes raise it together.
@@ -107,7 +109,8 @@ class Stepper:
         """Take optimiser step number `step` on this process's share of the global batch.
 
         Returns:
-            the losses by name and `grad_norm`, averaged over processes, and the last micro-batch's prediction.
+            the losses by name, raw and under `weighted/` as they count in `overall`, and `grad_norm`, averaged over
+            processes, and the last micro-batch's prediction.
 
         Raises:
             NotFinite: before anything is updated.
@@ -163,14 +166,20 @@ class Stepper:
                 with autocast(self.precision, self.process.device):
                     losses, prediction = self.module(part)
                 self.scaler.scale(losses["overall"] * (weight / self.config.accumulate)).backward()
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0) + value.detach().float() * (weight / shares)
+            for name, value in self._recorded(losses).items():
+                sums[name] = sums.get(name, 0) + value * (weight / shares)
         names = list(sums)
         values = self.process.sum(torch.stack([sums[name] for name in names])).tolist()
         means = dict(zip(names, values, strict=True))
         if not all(math.isfinite(value) for value in values):
-            raise NotFinite(step, means)
+            raise NotFinite(step, {name: value for name, value in means.items() if not name.startswith(WEIGHTED)})
         return means, prediction
+
+    def _recorded(self, losses: Losses) -> Losses:
+        """Return the losses, and under `weighted/` what each adds to `overall`, for the record alone."""
+        plain = {name: value.detach().float() for name, value in losses.items()}
+        shares = self.detector.shares({name: value for name, value in plain.items() if name != "overall"})
+        return plain | {WEIGHTED + name: value for name, value in shares.items()}
 
     def _global_size(self, batch: Batch) -> int:
         return int(self.process.sum(torch.tensor(len(batch["label"]), device=self.process.device)))

@@ -10,8 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from common.errors import WeightsError
-from common.rundir import RunDir
+from training.cli import figures
 from training.config.schema import Config
 from training.dataset.loader import Loader, WorkerDied
 from training.detectors.base import Batch, Detector, Prediction
@@ -26,7 +25,14 @@ from training.trainer.journal import GradientWatch, Journal, Progress
 from training.trainer.precision import autocast
 from training.trainer.results import score as score_predictions
 from training.trainer.step import NotFinite, Stepper
-from training.trainer.watching import learning_rates, list_bad_batch, memory_gib, show
+from training.trainer.watching import (
+    learning_rates,
+    list_bad_batch,
+    losses_by_name,
+    losses_in_words,
+    memory_gib,
+    show,
+)
 
 log = logging.getLogger("clipdeepfake.train")
 _LOWER_IS_BETTER = ("eer",)
@@ -154,7 +160,7 @@ class Trainer:
             seen += len(batch["label"]) * self.process.world_size
             sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
             rate = seen / (time.monotonic() - began)
-            bar.note(f"loss {losses['overall']:.4f}, {rate:.0f} images/s")
+            bar.note(f"loss {losses['overall']:.4f}, {figures(rate)} images/s")
             if self.process.main:
                 self.gradients.see(self.step, losses["grad_norm"])
             if self.step % self.config.rec_iter == 0 or self.step == 1:
@@ -183,19 +189,19 @@ class Trainer:
         return losses, prediction
 
     def _record(self, losses: dict[str, float], rate: float, batch: Batch, prediction: Prediction) -> None:
-        values = {(f"loss/{name}" if name != "grad_norm" else name): value for name, value in losses.items()}
-        values |= learning_rates(self.stepper.optimizer)
+        values = losses_by_name({name: value for name, value in losses.items() if name != "grad_norm"})
+        values |= {"grad_norm": losses["grad_norm"], **learning_rates(self.stepper.optimizer)}
         values |= {"images_per_second": rate, "memory_gib": memory_gib(self.process.device)}
         self.journal.scalars(self.step, values, epoch=self.step // self.steps_per_epoch)
         if self.process.main and (self.step == 1 or self.step % (10 * self.config.rec_iter) == 0):
             show(self.journal, self.step, batch, prediction)
 
     def _end_epoch(self, epoch: int, means: dict[str, float], rate: float) -> None:
-        parts = ", ".join(
-            f"{name} {value:.4f}" for name, value in means.items() if name not in ("overall", "grad_norm")
-        )
-        text = f"epoch {epoch + 1}: loss {means.get('overall', float('nan')):.4f} ({parts}), {rate:.0f} images/s"
-        self.journal.scalars(self.step, {f"epoch_loss/{k}": v for k, v in means.items()}, epoch=epoch + 1)
+        losses = {name: value for name, value in means.items() if name != "grad_norm"}
+        text = f"epoch {epoch + 1}: {losses_in_words(losses)}, {figures(rate)} images/s"
+        values = losses_by_name(losses, "epoch_loss")
+        values |= {f"epoch_loss/{name}": value for name, value in means.items() if name == "grad_norm"}
+        self.journal.scalars(self.step, values, epoch=epoch + 1)
         last = self.step >= self.total_steps
         if self.val_loader is not None:
             text += f", validation {self._validate(epoch)}"

@@ -1,5 +1,6 @@
 """What is worth looking at while a run goes, and when it breaks: learning rates, memory, inputs and maps, bad batches."""
 
+import math
 import resource
 from pathlib import Path
 
@@ -10,12 +11,47 @@ from common.io import write_json
 from training.detectors.base import Batch, Prediction
 from training.trainer.distributed import Process, flatten
 from training.trainer.journal import Journal
+from training.trainer.step import WEIGHTED
 
 
 def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     """Return `lr`, and `lr/1`, `lr/2` … where groups of parameters have smaller ones."""
     rates = sorted({group["lr"] for group in optimizer.param_groups}, reverse=True)
     return {f"lr/{number}" if number else "lr": rate for number, rate in enumerate(rates)}
+
+
+def losses_by_name(losses: dict[str, float], prefix: str = "loss") -> dict[str, float]:
+    """Return every loss as it is under `loss/`, and what each adds to `overall` under `loss_weighted/`.
+
+    Of a detector that weighs its losses and does not say so (`loss_weights`) there is no `loss_weighted/`: it would sum to
+    something else than `overall`.
+    """
+    raw, shares = _split(losses)
+    added = shares if _sum_up(raw, shares) else {}
+    return {f"{prefix}/{name}": v for name, v in raw.items()} | {
+        f"{prefix}_weighted/{name}": v for name, v in added.items()
+    }
+
+
+def losses_in_words(losses: dict[str, float]) -> str:
+    """Return `loss 0.8317 = cls 0.6931 + identity 0.1386 (raw 1.3863)`; only raw parts where they are no such sum."""
+    raw, shares = _split(losses)
+    overall = f"loss {raw.pop('overall', math.nan):.4f}"
+    if not _sum_up(losses, shares):
+        return f"{overall} (raw: {', '.join(f'{name} {value:.4f}' for name, value in raw.items())})"
+    words = [f"{name} {shares[name]:.4f}" + (f" (raw {v:.4f})" if v != shares[name] else "") for name, v in raw.items()]
+    return f"{overall} = {' + '.join(words)}"
+
+
+def _split(losses: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the raw losses with `overall`, and the shares of the parts."""
+    shares = {name.removeprefix(WEIGHTED): value for name, value in losses.items() if name.startswith(WEIGHTED)}
+    return {name: value for name, value in losses.items() if not name.startswith(WEIGHTED)}, shares
+
+
+def _sum_up(losses: dict[str, float], shares: dict[str, float]) -> bool:
+    """Say whether the shares make up `overall`, within what mixed precision rounds."""
+    return math.isclose(sum(shares.values()), losses.get("overall", math.nan), rel_tol=0.01, abs_tol=0.01)
 
 
 def memory_gib(device: torch.device) -> float:

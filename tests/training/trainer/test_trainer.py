@@ -11,8 +11,7 @@ from helpers.engine_scenarios import flat, pack_config
 from helpers.pack import write_pack
 from torch import nn
 
-from common.errors import ConfigError
-from common.rundir import RunDir
+from training.cli import figures
 from training.config.schema import Config
 from training.dataset import build_loader
 from training.detectors import build_detector
@@ -189,8 +188,27 @@ def test_tensorboard_shows_losses_rates_speed_memory_validation_inputs_maps_and_
     assert {"inputs", "maps/boundary"} <= set(tags["images"])
     # The journal says the same.
     rows = {row["step"]: row for row in scalars(tmp_path) if "loss/overall" in row}
+    for row in rows.values():
+        parts = [value for name, value in row.items() if name.startswith("loss_weighted/")]
+        assert len(parts) == len(names) - 1
+        assert sum(parts) == pytest.approx(row["loss/overall"], abs=1e-5)
     for event in board.Scalars("loss/overall"):
         assert rows[event.step]["loss/overall"] == pytest.approx(event.value, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.04273, "0.0427"), (0.999, "0.999"), (12.34, "12.3"), (1234.4, "1234"), (0.0, "0")]
+)
+def test_speeds_have_three_significant_digits(value, text):
+    assert figures(value) == text
+
+
+def test_a_slow_run_does_not_say_that_it_does_nothing(data, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("clipdeepfake"), "propagate", True)
+    caplog.set_level(logging.INFO, "clipdeepfake")
+    trainer = make(data, tmp_path)
+    trainer._end_epoch(0, {"overall": 0.5, "cls": 0.5, "weighted/cls": 0.5, "grad_norm": 1.0}, 0.0427)
+    assert "epoch 1: loss 0.5000 = cls 0.5000, 0.0427 images/s" in caplog.text
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -43,6 +43,10 @@ class Strategy:
         """Return the losses on the weights themselves, by name, each with its weight in the overall loss."""
         return {}
 
+    def constraint_weights(self, keys: Any) -> dict[str, float]:
+        """Return the weights of `constraints` alone, by name."""
+        return {}
+
 
 class _Rule(Strategy):
     """Trains the parameters that a rule on their owner and name picks."""

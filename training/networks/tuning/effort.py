@@ -191,12 +191,15 @@ class Chosen(Strategy):
                     setattr(owner, name, child.fused())
 
     def constraints(self, network: nn.Module, keys: Any) -> dict[str, tuple[Tensor, float]]:
-        keys, found = keys or EffortKeys(), {}
-        for name in ("orthogonality", "singular_values"):
-            if weight := getattr(keys, name):
-                each = [getattr(layer, name)() for layer in split_layers(network)]
-                found[name] = (torch.cat(each).mean(), weight)
+        found = {}
+        for name, weight in self.constraint_weights(keys).items():
+            each = [getattr(layer, name)() for layer in split_layers(network)]
+            found[name] = (torch.cat(each).mean(), weight)
         return found
+
+    def constraint_weights(self, keys: Any) -> dict[str, float]:
+        keys = keys or EffortKeys()
+        return {name: weight for name in ("orthogonality", "singular_values") if (weight := getattr(keys, name))}
 
 
 def _take_apart(network: nn.Module) -> None:
