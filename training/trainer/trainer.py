@@ -10,7 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from training.cli import figures
+from common.cli import figures
+from common.errors import WeightsError
+from common.rundir import RunDir
 from training.config.schema import Config
 from training.dataset.loader import Loader, WorkerDied
 from training.detectors.base import Batch, Detector, Prediction

@@ -5,7 +5,7 @@ import torch
 from helpers.detector_checks import losses_of
 from helpers.faces import face_batch
 
-from training.dataset.info import DataInfo
+from training.batch import DataInfo
 from training.detectors import build_detector
 from training.detectors.base import Clock
 from training.detectors.registry import config_class

@@ -11,7 +11,9 @@ from helpers.engine_scenarios import flat, pack_config
 from helpers.pack import write_pack
 from torch import nn
 
-from training.cli import figures
+from common.cli import figures
+from common.errors import ConfigError
+from common.rundir import RunDir
 from training.config.schema import Config
 from training.dataset import build_loader
 from training.detectors import build_detector
