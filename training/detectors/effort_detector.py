@@ -62,6 +62,9 @@ class Effort(ClipDetector, ClassificationDetector):
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         return {"real": (batch["label"] == 0).sum(), "fake": (batch["label"] == 1).sum()}
 
+    def loss_weights(self) -> dict[str, float]:
+        return {**super().loss_weights(), "real": 0.0, "fake": 0.0}  # of each class alone, to be looked at
+
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
         losses, label = super().get_losses(batch, prediction), batch["label"]
         counts = batch.get("counts") or self.counts(batch)

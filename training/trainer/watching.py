@@ -34,13 +34,20 @@ def losses_by_name(losses: dict[str, float], prefix: str = "loss") -> dict[str, 
 
 
 def losses_in_words(losses: dict[str, float]) -> str:
-    """Return `loss 0.8317 = cls 0.6931 + identity 0.1386 (raw 1.3863)`; only raw parts where they are no such sum."""
+    """Return `loss 0.8317 = cls 0.6931 + identity 0.1386 (raw 1.3863)`; only raw parts where they are no such sum.
+
+    What weighs nothing (a loss of one class alone, say) stands behind: `; beside it real 0.7012`.
+    """
     raw, shares = _split(losses)
     overall = f"loss {raw.pop('overall', math.nan):.4f}"
     if not _sum_up(losses, shares):
         return f"{overall} (raw: {', '.join(f'{name} {value:.4f}' for name, value in raw.items())})"
-    words = [f"{name} {shares[name]:.4f}" + (f" (raw {v:.4f})" if v != shares[name] else "") for name, v in raw.items()]
-    return f"{overall} = {' + '.join(words)}"
+    counted = {name: value for name, value in raw.items() if shares[name] or not value}
+    words = [
+        f"{name} {shares[name]:.4f}" + (f" (raw {v:.4f})" if v != shares[name] else "") for name, v in counted.items()
+    ]
+    beside = [f"{name} {value:.4f}" for name, value in raw.items() if name not in counted]
+    return f"{overall} = {' + '.join(words)}" + (f"; beside it {', '.join(beside)}" if beside else "")
 
 
 def _split(losses: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:

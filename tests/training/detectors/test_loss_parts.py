@@ -16,6 +16,7 @@ TOWER = {"backbone_name": "tiny", "resolution": 32}
 # What switches further terms on, at weights that are not 1.
 KEYS = {
     "capsule_net": {"loss_func": "margin_loss", "margin_weight": 0.7},
+    "effort": {**TOWER, "effort": {"residual_rank": 2, "orthogonality": 0.5, "singular_values": 0.25}},
     "clip_ln": {**TOWER, "losses": {"alignment": 0.3, "uniformity": 0.2}},
     "clip_crossdomain": {
         **TOWER,
@@ -32,6 +33,7 @@ KEYS = {
 # The detectors with more than one term, and which of these count otherwise than as they are. The tests of each detector ask
 # the same of it (`losses_of`).
 WEIGHTED = {
+    "effort": {"orthogonality", "singular_values", "real", "fake"},
     "capsule_net": {"margin"},
     "clip_ln": {"alignment", "uniformity"},
     "clip_crossdomain": {"alignment", "uniformity", "consistency", "boundary", "identity", "domain"},
@@ -86,6 +88,11 @@ def test_the_record_says_which_are_raw_and_which_weighted():
     }
     assert set(losses_by_name(SAID, "epoch_loss")) >= {"epoch_loss/mask", "epoch_loss_weighted/mask"}
     assert losses_in_words(SAID) == "loss 0.8000 = cls 0.5000 + mask 0.3000 (raw 3.0000)"
+
+
+def test_what_weighs_nothing_is_told_beside_the_sum():
+    said = {**SAID, "real": 0.7, "weighted/real": 0.0}
+    assert losses_in_words(said) == "loss 0.8000 = cls 0.5000 + mask 0.3000 (raw 3.0000); beside it real 0.7000"
 
 
 def test_of_parts_that_do_not_sum_none_is_claimed():
