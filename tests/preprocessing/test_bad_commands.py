@@ -129,7 +129,7 @@ def test_a_damaged_frame_is_not_packed(place, capsys):
     frame.write_bytes(frame.read_bytes()[:60])
     words = [*FF, "--dataset_root_path", place / "rgb", "--output_lmdb_dir", place / "lmdb"]
     assert call([str(word) for word in words], to_lmdb.main) == 2
-    assert "frames/071/000.png is not a readable picture" in capsys.readouterr().err
+    assert "frames/071/000.png is not a readable image" in capsys.readouterr().err
 
 
 def test_damaged_videos_are_named_and_the_others_go_on(place, capsys):
