@@ -4,7 +4,8 @@
     python analysis/efficiency.py logs/clip_ln/A logs/xception/B          (run directories add AUC against cost)
 
 Each detector is measured in a process of its own, on random images, warmed up; speeds are medians with their spread. Writes
-efficiency.csv, .md, .tex, .html and the figure; the reports of the run directories show them too.
+efficiency.csv, .md, .tex, .html and the figure into --out (default: logs/efficiency); the reports of the run directories
+show them too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.reporting.sheet import Sheet, write_csv, write_sheet
-from common.cli import add_common, run
+from common.cli import add_common, figures, run
 from common.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -167,6 +168,23 @@ def mean_auc(path: str) -> tuple[float | None, str]:
     return sum(m["frame"]["auc"]["value"] for m in datasets.values()) / len(datasets), " ".join(datasets)
 
 
+def spread(row: dict[str, Any], what: str) -> float:
+    """Return what stands behind ± wherever a speed is shown: half the interquartile range."""
+    return row[f"{what}_iqr"] / 2
+
+
+def rate(row: dict[str, Any], what: str) -> str:
+    """Return the images a second of `inference` or `training` with their spread, as console and table show them."""
+    return f"{figures(row[f'{what}_per_s'])} ± {figures(spread(row, what), 2)}"
+
+
+def absent(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the detectors that a figure of AUC cannot show, because only others have results."""
+    if all(row["auc"] is None for row in rows):
+        return []
+    return [row["detector"] for row in rows if row["auc"] is None]
+
+
 def _plain(value: float, _: object = None) -> str:
     """Return the text of a tick on a logarithmic axis; of minor ticks only 2, 3 and 5 have one."""
     return f"{value:g}" if f"{value:e}"[0] in "1235" else ""
@@ -181,6 +199,10 @@ def draw(rows: list[dict[str, Any]], stem: Path) -> list[Path]:
     known = [row for row in rows if row["auc"] is not None]
     key, label = ("auc", "Mean frame AUC") if known else ("inference_per_s", "Images per second, inference")
     shown = known or rows
+    for name in absent(rows):
+        print(
+            f"{name} is not in the figure: it has no results to draw an AUC from; test its run, and name the run directory"
+        )
     largest = max(row["parameters"] for row in shown)
     with style.figure(5.2, 3.8) as (drawing, axes):
         for number, row in enumerate(shown):
@@ -194,7 +216,7 @@ def draw(rows: list[dict[str, Any]], stem: Path) -> list[Path]:
                 linewidths=0,
             )
             if not known:
-                axes.errorbar(row["gmacs"], row[key], yerr=row["inference_iqr"] / 2, color="#555555", linewidth=1)
+                axes.errorbar(row["gmacs"], row[key], yerr=spread(row, "inference"), color="#555555", linewidth=1)
             text = f"{row['detector']} ({row['parameters'] / 1e6:.3g} M)"
             axes.annotate(
                 text, (row["gmacs"], row[key]), xytext=(0, 11), textcoords="offset points", ha="center", fontsize=8
@@ -217,7 +239,7 @@ def sheet(rows: list[dict[str, Any]]) -> Sheet:
     lines = [
         [row["detector"], f"{row['parameters'] / 1e6:.2f}", f"{row['trainable'] / 1e6:.3f}", f"{row['gmacs']:.3g}"]
         + [f"{row['checkpoint_mb']:.1f}"]
-        + [f"{row[f'{what}_per_s']:.1f} ± {row[f'{what}_iqr'] / 2:.1f}" for what in ("inference", "training")]
+        + [rate(row, what) for what in ("inference", "training")]
         + [f"{row['memory_inference_mb']:.0f} / {row['memory_training_mb']:.0f}"]
         + ["–" if row["auc"] is None else f"{row['auc']:.4f}"]
         for row in rows
@@ -229,6 +251,8 @@ def sheet(rows: list[dict[str, Any]]) -> Sheet:
     note += (
         "interquartile range; multiply-adds of one image at the detector's own resolution; checkpoint: weights alone."
     )
+    if left_out := absent(rows):
+        note += f" Not in the figure, since without results there is no AUC: {', '.join(left_out)}."
     return Sheet("Efficiency", note, columns, lines)
 
 
@@ -246,7 +270,7 @@ def _report(rows: list[dict[str, Any]], sources: list[str], figures: list[Path],
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("detectors", nargs="+", metavar="YAML|RUN_DIR", help="detector YAML files or run directories")
-    parser.add_argument("--out", default=".", metavar="DIR", help="default: the current folder")
+    parser.add_argument("--out", default="logs/efficiency", metavar="DIR", help="default: logs/efficiency")
     parser.add_argument("--batch", type=int, default=8, help="images a batch (default 8)")
     parser.add_argument("--repeats", type=int, default=7, help="measured calls (default 7)")
     parser.add_argument("--device", default=None, metavar="cpu|cuda", help="default: a GPU where there is one")
@@ -276,8 +300,8 @@ def main(argv: list[str] | None = None) -> int:
         rows.append(row)
         print(
             f"{row['detector']}: {row['parameters'] / 1e6:.2f} M parameters ({row['trainable'] / 1e6:.3f} M trainable), "
-            f"{row['gmacs']:.3g} GMACs, {row['inference_per_s']:.1f} ± {row['inference_iqr']:.1f} images/s, "
-            f"training {row['training_per_s']:.1f}, {row['memory_inference_mb']:.0f} / {row['memory_training_mb']:.0f} MB"
+            f"{row['gmacs']:.3g} GMACs, {rate(row, 'inference')} images/s (median ± half the interquartile range), "
+            f"training {rate(row, 'training')}, {row['memory_inference_mb']:.0f} / {row['memory_training_mb']:.0f} MB"
         )
     out, table = Path(arguments.out), sheet(rows)
     figures = draw(rows, out / "efficiency")

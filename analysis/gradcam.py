@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from common.cli import add_common, run
 if TYPE_CHECKING:
     from prediction.trained import Video
 
+NO_BETTER = " (as chance)"  # behind a difference to chance whose interval holds 0
 FIELDS = (
     "video",
     "frame",
@@ -154,15 +156,22 @@ def summary(rows: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def _against_chance(pairs: list[tuple[float, float]]) -> list[str]:
-    """Return `mean (mean of chance)` and `mean difference ± half its 95 % interval`."""
+    """Return `mean (mean of chance)` and `mean difference ± half its 95 % interval`, marked where that does not tell.
+
+    It does not where the interval holds 0, nor where one face gives no interval.
+    """
     import numpy as np
     from scipy.stats import t
 
     value, chance = np.array(pairs, float).T
     gain = value - chance
     text = f"{gain.mean():+.3f}"
+    half = math.inf
     if len(gain) > 1:
-        text += f" ± {t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain)):.3f}"
+        half = float(t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain)))
+        text += f" ± {half:.3f}"
+    if abs(gain.mean()) <= half:
+        text += NO_BETTER
     return [f"{value.mean():.3f} ({chance.mean():.3f})", text]
 
 
@@ -181,8 +190,8 @@ def _write(folder: Path, explained: list[dict], shown: int, rows: list[dict]) ->
     words = (
         "Maps are scaled to their own largest value. Deletion: mean fake probability while the hottest cells are blurred away "
         "(lower is more faithful); insertion: while they are given back (higher is). In brackets: the same in random order, and "
-        "the mask's share of the area. Differences to these with 95 % intervals over faces: a map whose interval holds 0 does no "
-        "better than chance."
+        "the mask's share of the area. Differences to these with 95 % intervals over faces: where the "
+        f"interval holds 0, or one face gives none, stands{NO_BETTER}: there the map is not shown to differ from chance."
     )
     write_section(folder, Section("Heat maps", words, ["heatmaps.png"], ["Faces and maps"], columns, summary(rows)))
 

@@ -3,8 +3,9 @@
     python analysis/leaderboard.py logs/clip_ln/A logs/xception/B --out tables --published
     python analysis/leaderboard.py RUN_A RUN_B --compare
 
-Writes leaderboard_<level>.csv, .md, .tex and .html for frames and videos; with --compare also DeLong's test and the paired
-bootstrap between every two runs on every common test set (comparison.csv, .md, .tex, .html). The runs' reports show them too.
+Writes leaderboard_<level>.csv, .md, .tex and .html for frames and videos into --out (default: logs/leaderboard); with
+--compare also DeLong's test and the paired bootstrap between every two runs on every common test set (comparison.csv, .md,
+.tex, .html). The runs' reports show them too.
 """
 
 from __future__ import annotations
@@ -199,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--published", action="store_true", help=f"add the benchmark's table ({SOURCE})")
     parser.add_argument("--compare", action="store_true", help="test every two runs for a difference")
-    parser.add_argument("--out", default=".", metavar="DIR", help="default: the current folder")
+    parser.add_argument("--out", default="logs/leaderboard", metavar="DIR", help="default: logs/leaderboard")
     add_common(parser)
     return parser
 

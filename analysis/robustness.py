@@ -19,11 +19,15 @@ from common.cli import add_common, run
 from training.dataset.perturbations import KINDS, SEVERITIES
 
 FIELDS = ("detector", "dataset", "level", "kind", "severity", "parameter", "value", "auc", "low", "high")
-RESAMPLES = 500
 
 
-def summarise(entries: Sequence[dict], wanted: Sequence[tuple[str, int]], detector: str, dataset: str) -> list[dict]:
-    """Return one row per condition and level: AUC with its interval over videos."""
+def summarise(
+    entries: Sequence[dict], wanted: Sequence[tuple[str, int]], detector: str, dataset: str, seed: int = 0
+) -> list[dict]:
+    """Return one row per condition and level: AUC with its interval over videos.
+
+    `seed` is the run's `manualSeed`: with the same videos drawn as in testing, untouched frames have testing's interval.
+    """
     import numpy as np
 
     from training.metrics import evaluate
@@ -35,8 +39,8 @@ def summarise(entries: Sequence[dict], wanted: Sequence[tuple[str, int]], detect
         metrics = evaluate(
             np.repeat([entry["label"] for entry in entries], lengths),
             np.concatenate(probs),
-            np.repeat(np.arange(len(entries)), lengths),
-            bootstrap=RESAMPLES,
+            np.repeat([entry["video"] for entry in entries], lengths),
+            seed=seed,
             dataset=dataset,
         )
         parameter, value = ("", "") if kind == CLEAN else (SEVERITIES[kind][0], SEVERITIES[kind][1][severity - 1])
@@ -227,7 +231,7 @@ def main(argv: list[str] | None = None) -> int:
                 seed=arguments.seed,
                 batch_size=trained.config.test_batchSize,
             )
-            rows += summarise(entries, wanted, name, dataset)
+            rows += summarise(entries, wanted, name, dataset, trained.config.manualSeed)
         _finish(rows, folder)
         everything += rows
     out = Path(arguments.out) if arguments.out else folder_of(Path(arguments.runs[0]), "robustness")

@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
         "Order, weakest first: built-in defaults, train_config.yaml, the detector's YAML, the command line. "
         "Several GPUs: bash train.sh --detector_path ...",
     )
-    p.add_argument("--detector_path", default=str(DEFAULT), metavar="YAML", help="detector YAML (default: the demo's)")
+    p.add_argument("--detector_path", metavar="YAML", help="detector YAML (default: the demo's, and a line says so)")
     p.add_argument("--train_dataset", nargs="+", metavar="NAME", help="datasets to train on")
     p.add_argument("--test_dataset", nargs="+", metavar="NAME", help="datasets to test on after training")
     p.add_argument("--no-save_ckpt", dest="no_save_ckpt", action="store_true", help="write no checkpoints")
@@ -50,11 +50,19 @@ def main() -> None:
     from training.config import load_config
     from training.session import overrides_from
     from training.trainer import distributed
-    from training.trainer.journal import open_log
+    from training.trainer.journal import log, open_log
 
     open_log(None)
-    config = load_config(args.detector_path, overrides_from(args))
+    config = load_config(args.detector_path or str(DEFAULT), overrides_from(args))
     process = distributed.start(args.device, args.ddp)
+    if args.detector_path is None and process.main:
+        log.info(
+            "no --detector_path: this trains the demo, %s on %s%s; for another, --detector_path "
+            "training/config/detector/<name>.yaml (python -m training.detectors lists them)",
+            config.model_name,
+            ", ".join(config.train_dataset),
+            "" if args.train_dataset else ", synthetic faces that `make demo-data` renders",
+        )
     try:
         _train(args, config, process)
     finally:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from analysis import efficiency
-from analysis.efficiency import draw, mean_auc, multiply_adds, speed, synthetic_batch
+from analysis.efficiency import draw, mean_auc, multiply_adds, sheet, speed, synthetic_batch
 from common.errors import ConfigError
 from training.config.schema import Config
 
@@ -98,6 +98,52 @@ def test_figure_with_and_without_auc(tmp_path):
     ]
     assert all(path.stat().st_size > 1000 for path in draw(rows, tmp_path / "speed"))
     assert all(path.stat().st_size > 1000 for path in draw([row | {"auc": 0.9} for row in rows], tmp_path / "auc"))
+
+
+def made_row(name, auc, per_s=0.0427, iqr=0.008):
+    costs = {"parameters": 2e6, "trainable": 1e6, "gmacs": 0.5, "checkpoint_mb": 8.0, "device": "CPU", "batch": 8}
+    memory = {"memory_inference_mb": 1.0, "memory_training_mb": 2.0}
+    speeds = {f"{what}_{key}": v for what in ("inference", "training") for key, v in (("per_s", per_s), ("iqr", iqr))}
+    return {"detector": name, "auc": auc, "auc_datasets": "", **costs, **memory, **speeds}
+
+
+def test_spread_is_half_the_interquartile_range_wherever_it_is_shown(tmp_path, monkeypatch, capsys):
+    row = made_row("slow", None)
+    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor", NoPool)
+    monkeypatch.setattr(efficiency, "measure", lambda *_: dict(row))
+    monkeypatch.chdir(tmp_path)
+    efficiency.main(["x.yaml", "--device", "cpu"])
+    said = capsys.readouterr().out
+    assert "0.0427 ± 0.0040 images/s (median ± half the interquartile range)" in said
+    assert "training 0.0427 ± 0.0040" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"], "nothing lands in the current folder itself"
+    table = (tmp_path / "logs/efficiency/efficiency.md").read_text()
+    assert table.count("0.0427 ± 0.0040") == 2
+    assert "half their interquartile range" in table
+
+
+class NoPool:
+    """Runs what it is given at once, in this process."""
+
+    def __init__(self, *_, **__): ...
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_): ...
+
+    def submit(self, work, *arguments):
+        value = work(*arguments)
+        return type("Done", (), {"result": staticmethod(lambda: value)})
+
+
+def test_a_detector_without_results_is_named_where_the_figure_shows_auc(tmp_path, capsys):
+    rows = [made_row("clip_ln", 0.9), made_row("xception", None)]
+    draw(rows, tmp_path / "cost")
+    assert "xception is not in the figure: it has no results" in capsys.readouterr().out
+    assert "Not in the figure, since without results there is no AUC: xception." in sheet(rows).caption
+    for known in (0.9, None):
+        assert "Not in the figure" not in sheet([made_row("a", known), made_row("b", known)]).caption
 
 
 def test_bad_requests():

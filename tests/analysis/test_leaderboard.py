@@ -119,6 +119,16 @@ def test_command_writes_every_format(run_dir, make_run_dir, tmp_path, capsys):
     assert "**" not in report.partition("Leaderboard, frame level")[2]
 
 
+def test_tables_go_into_a_folder_of_their_own(make_run_dir, tmp_path, monkeypatch, capsys):
+    run = make_run_dir("run")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    main([str(run)])
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["logs"]
+    assert (tmp_path / "here/logs/leaderboard/leaderboard_frame.md").exists()
+    assert "logs/leaderboard/leaderboard_frame.md" in capsys.readouterr().out
+
+
 def test_several_seeds_are_one_row_with_mean_and_deviation(make_run_dir, tmp_path):
     runs = [Run(make_run_dir(f"s{seed}", datasets=("Celeb-DF-v2", "X"), seed=seed)) for seed in range(3)]
     runs.append(Run(make_run_dir("short", datasets=("Celeb-DF-v2",), seed=3)))

@@ -100,6 +100,23 @@ def test_table_has_a_line_per_perturbation_and_a_column_per_severity(tmp_path):
     assert "JPEG: quality" in table.caption
 
 
+def test_untouched_frames_have_the_interval_of_testing():
+    """The same videos are drawn, as often, from the run's seed: one figure has one interval."""
+    from training.metrics import evaluate
+
+    rng = np.random.default_rng(0)
+    entries = [
+        {"video": f"X/{n}", "label": n % 2, "prob": {"clean-0": (0.3 * (n % 2) + 0.7 * rng.random(3)).tolist()}}
+        for n in range(20)
+    ]
+    label, video, prob = zip(*((e["label"], e["video"], p) for e in entries for p in e["prob"]["clean-0"]))
+    for seed in (0, 7):
+        tested = evaluate(label, prob, video, seed=seed)
+        for row in summarise(entries, [("clean", 0)], "d", "X", seed):
+            wanted = tested[row["level"]]["auc"]
+            assert (row["low"], row["high"]) == pytest.approx((wanted["low"], wanted["high"]), abs=1e-9)
+
+
 def test_other_checkpoints_seeds_and_parameters_have_other_journals(monkeypatch):
     before = journal_key("a", 0)
     assert before == journal_key("a", 0)

@@ -59,10 +59,13 @@ def trained(tmp_path_factory):
 def test_untouched_frames_give_the_auc_of_testing(trained):
     robustness.main([str(trained), "--kinds", "jpeg", "h264", "--severities", "5", "--device", "cpu"])
     with open(trained / "analysis/robustness/robustness.csv", newline="") as file:
-        rows = {(row["level"], row["kind"]): float(row["auc"]) for row in csv.DictReader(file)}
+        lines = {(row["level"], row["kind"]): row for row in csv.DictReader(file)}
+    rows = {key: float(row["auc"]) for key, row in lines.items()}
     tested = json.loads((trained / "results/results.json").read_text())["datasets"]["FaceForensics++"]
     for level in ("frame", "video"):
         assert rows[level, "clean"] == pytest.approx(tested[level]["auc"]["value"])
+        for end in ("low", "high"):
+            assert float(lines[level, "clean"][end]) == pytest.approx(tested[level]["auc"][end])
         assert (level, "h264") in rows
 
 

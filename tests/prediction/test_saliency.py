@@ -246,6 +246,17 @@ def test_a_map_without_heat_is_counted_and_not_measured():
     assert full[-1] == "1"
 
 
+@pytest.mark.parametrize(("gain", "marked"), [(0.1, False), (-0.1, False), (0.01, True), (0.0, True)])
+def test_a_difference_whose_interval_holds_0_is_marked(gain, marked):
+    spread = [-0.05, 0.05, -0.03, 0.03]
+    row = {"map": "W", "insertion": None, "insertion_random": None, "mass": None, "chance": None}
+    rows = [row | {"deletion": 0.5 + gain + s, "deletion_random": 0.5} for s in spread]
+    (line,) = summary(rows)
+    assert ("(as chance)" in line[2]) == marked
+    (alone,) = summary(rows[:1])
+    assert "(as chance)" in alone[2], "one face has no interval"
+
+
 def test_gain_over_chance_has_the_interval_of_the_paired_t_test():
     from scipy.stats import ttest_rel
 

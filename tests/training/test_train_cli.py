@@ -123,3 +123,19 @@ def test_what_is_not_to_be_saved_is_not(settings, tmp_path, monkeypatch):
     assert not list(run.parent.rglob("*.pth"))
     assert not list(run.parent.rglob("*.npz"))
     assert (run.parent / "results/results.json").exists()
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_without_a_detector_a_line_says_that_the_demo_trains(settings, tmp_path, monkeypatch, capfd, named):
+    monkeypatch.setattr(train, "DEFAULT", settings)
+    started = []
+    monkeypatch.setattr(train, "_train", lambda args, config, process: started.append(capfd.readouterr().err))
+    assert call((["--detector_path", str(settings)] if named else []) + ["--device", "cpu"]) == 0
+    (said,) = started
+    assert ("this trains the demo" in said) != named
+    if not named:
+        assert said.count("\n") == 1
+        assert "on FaceForensics++, synthetic faces" in said
+        assert "--detector_path training/config/detector/<name>.yaml" in said
+    assert call(["--device", "cpu", "--train_dataset", "Mine"]) == 0
+    assert "on Mine;" in started[1], "what the user names is not called synthetic"
