@@ -1,13 +1,14 @@
 """The folders of frames that a group has: one per video, whatever its pictures end in; shared by the index and the database."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from preprocessing.layouts._base import MANIFESTS, PRODUCTS, Group
 from preprocessing.media import Visit, is_picture, is_video, walk
+
+_DIGITS = re.compile(r"([0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,16 @@ def pictures_in(folder: Path) -> list[str]:
 
 
 def _pictures(names: list[str]) -> tuple[list[str], list[str]]:
-    pictures = sorted((name for name in names if is_picture(name)), key=_by_number)
-    return pictures, [name for name in names if not is_picture(name)]
+    pictures, others = [], []
+    for name in names:
+        (pictures if is_picture(name) else others).append(name)
+    return sorted(pictures, key=_by_number), others
 
 
 def _by_number(name: str) -> tuple[list[str | int], str]:
-    parts: Iterator[str] = iter(re.split(r"([0-9]+)", _stem(name)))
-    return [int(part) if number % 2 else part for number, part in enumerate(parts)], name
+    parts: list[str | int] = list(_DIGITS.split(_stem(name)))
+    parts[1::2] = map(int, parts[1::2])
+    return parts, name
 
 
 def _one_each(names: list[str], place: PurePosixPath, found: FoundFrames) -> list[str]:

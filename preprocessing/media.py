@@ -27,12 +27,12 @@ LITTER = frozenset(("thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", 
 
 def is_video(name: str | os.PathLike) -> bool:
     """Tell by the ending whether a file is a video."""
-    return Path(name).suffix.lower() in VIDEO_SUFFIXES
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
 
 
 def is_picture(name: str | os.PathLike) -> bool:
     """Tell by the ending whether a file is a picture."""
-    return Path(name).suffix.lower() in IMAGE_SUFFIXES
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def is_litter(name: str) -> bool:

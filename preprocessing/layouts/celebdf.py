@@ -64,7 +64,7 @@ def _read_list(path: Path) -> set[tuple[str, str]]:
     tests = set()
     for where, line in read_lines(path):
         flag, *rest = line.split(None, 1)
-        folder, slash, file = (rest or [""])[0].partition("/")
+        folder, slash, file = (rest or [""])[0].replace("\\", "/").partition("/")
         if not slash or folder not in _FOLDERS or flag not in _FLAGS:
             raise DataError(
                 f"{where}: `{line}` is not of the form `1 Celeb-real/id0_0001.mp4` (1 real, 0 fake); correct it"

@@ -52,7 +52,7 @@ def _read_sets(path: Path) -> dict[tuple[str, str], str]:
         raise DataError(f"{path} does not map clips to their label and set; download it again")
     set_of = {}
     for clip, facts in content.items():
-        where, place = f"{path}, entry {clip}", PurePosixPath(clip)
+        where, place = f"{path}, entry {clip}", PurePosixPath(clip.replace("\\", "/"))
         if len(place.parts) < 2 or place.parts[0] not in _FOLDERS:
             continue  # no group reads it
         if "set" not in facts:

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from common.errors import DataError
+from preprocessing.extraction import Settings
 from preprocessing.layouts import find_layout
 from preprocessing.layouts._base import check_links
 from preprocessing.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_picture, is_video, some, walk
+from preprocessing.run_preprocess import list_jobs
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,25 @@ def test_a_link_does_not_multiply_a_datasets_videos(tmp_path):
     (tmp_path / "real/more").symlink_to("../fake")
     with pytest.raises(DataError, match=r"real/more is a link into .*fake.* Mine_real and Mine_fake"):
         check_links(tmp_path, [real, fake])
+
+
+def test_what_preprocessing_leaves_out_is_counted_and_named(tmp_path, capsys):
+    names = ("a.mp4", "b.WMV", "c.gif", "d.m3u8", "e.txt", "f.heic", "g", "Thumbs.db", ".DS_Store")
+    touch(tmp_path, *(f"real/{name}" for name in names), "real/frames/a/notes.txt", "fake/x.3GP")
+    rules = find_layout("Mine", "custom")
+    jobs = list_jobs(rules, tmp_path, rules.groups(tmp_path, "Mine"), tmp_path, Settings())
+    assert [job.key for job in jobs] == ["real/a.mp4", "real/b.WMV", "real/c.gif", "fake/x.3GP"]
+    said = capsys.readouterr().out
+    assert "left out 4 files, as their endings or a list tell: real/d.m3u8, real/e.txt, real/f.heic and 1 more" in said
+    (tmp_path / "index.csv").write_text("path,label\nreal/a.mp4,real\n")
+    list_jobs(rules, tmp_path, rules.groups(tmp_path, "Mine"), tmp_path, Settings())
+    assert "real: left out 6 files" in capsys.readouterr().out
+
+
+def test_the_annotations_beside_the_videos_are_not_left_out(tmp_path):
+    touch(tmp_path, "test/a.mp4", "test/labels.csv", "test/a.jpg", "test/manifest.jsonl")
+    rules = find_layout("DFDC")
+    assert rules.left_out(tmp_path, rules.groups(tmp_path, "DFDC")[0]) == ["test/a.jpg"]
 
 
 def test_some_names():
