@@ -11,11 +11,12 @@ Names are unique within a *family* of datasets that show the same people, and wr
 family               names                                                                         origin of the rule
 ==================== ============================================================================ =======================
 FaceForensics++      real `033`; fake `033_097` = target_source. One person a video, so the         naming given with the
-(FF-*, FaceShifter)  video's number is the person. FaceShifter was made on the same pairs.          dataset's download page
+(FF-*, FaceShifter,  video's number is the person. FaceShifter was made on the same pairs, DF40's   dataset's download page
+*_ff of DF40)        methods on the same videos.
 DeepFakeDetection    real `01__scene`; fake `01_02__scene__code` = target_source; numbers are       same page, section on
                      paid actors, not the YouTube videos of FaceForensics++.                        Google's actors
-Celeb-DF (v1, v2)    real `id1_0001`; fake `id1_id2_0003` = original_swapped; YouTube-real          the authors' answer to
-                     (`00123`) shows other people, who have no name.                                a question on their page
+Celeb-DF (v1, v2,    real `id1_0001`; fake `id1_id2_0003` = original_swapped; YouTube-real          the authors' answer to
+*_cdf of DF40)       (`00123`) shows other people, who have no name.                                a question on their page
 DeeperForensics-1.0  fake `033_W101` = target (a FaceForensics++ video) and source (a paid          the dataset's readme
                      actor); real: the actor's folder under `source_videos`.
 DFDCP                real `1001_A…`; fake `1001_1002_A…`, taken as target_source (the order of      `dataset.json` of the
@@ -32,6 +33,10 @@ Identities = tuple[str | None, str | None]
 UNKNOWN: Identities = (None, None)
 FFPP = frozenset({"FaceForensics++", "FaceShifter", "FF-DF", "FF-F2F", "FF-FS", "FF-NT", "FF-FH", "FF-SH"})
 _LEVEL = re.compile(r"_(c23|c40|raw)$")
+# DF40's datasets, `<method>_ff` and `<method>_cdf`, were made from the videos of two others and hold their real ones.
+_DF40 = re.compile(r"(?P<method>.+)_(?P<domain>ff|cdf)")
+_DOMAINS = {"ff": "FaceForensics++", "cdf": "Celeb-DF"}
+_VERSION = re.compile(r"v\d+(?=_|$)")
 
 
 def family(dataset: str) -> str:
@@ -41,7 +46,18 @@ def family(dataset: str) -> str:
         return "FaceForensics++"
     if base.startswith("Celeb-DF"):
         return "Celeb-DF"
-    return base
+    derived = _DF40.fullmatch(base)
+    return _DOMAINS[derived["domain"]] if derived else base
+
+
+def same_video_key(dataset: str, label: str, fake: bool, video: str) -> str:
+    """Return `family/real/video` or `family/manipulation/video`: equal for one video, whatever its dataset is called.
+
+    What a dataset adds to its labels is left out: Celeb-DF's version, DF40's one label for all methods.
+    """
+    derived = _DF40.fullmatch(_LEVEL.sub("", dataset))
+    manipulation = derived["method"] if derived else _VERSION.sub("", label)
+    return f"{family(dataset)}/{manipulation if fake else 'real'}/{video}"
 
 
 def identities(dataset: str, video: str, folder: str = "") -> Identities:

@@ -121,11 +121,31 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     atomic_write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: str | os.PathLike, error: type[ProjectError] = DataError) -> Any:
-    """Return the content of a JSON file; a missing or damaged one raises `error` with the place of the damage."""
+class RepeatedKey(ValueError):
+    """An object of a JSON text holds a key twice, with two different values."""
+
+
+def unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object from its members, for `object_pairs_hook`; RepeatedKey where two members contradict each other."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        for key, value in pairs:
+            if found[key] != value:
+                raise RepeatedKey(key)
+    return found
+
+
+def decode_json_text(data: Any) -> str:
+    """Return a JSON file's bytes as text: UTF-8, or what its byte-order mark says; raises UnicodeDecodeError."""
+    text = str(data, json.detect_encoding(bytes(data[:4])).removesuffix("-sig"))
+    return text.removeprefix("\ufeff")
+
+
+@contextmanager
+def json_faults_named(path: str | os.PathLike, error: type[ProjectError] = DataError) -> Iterator[None]:
+    """Turn what a JSON file can do wrong, while it is read and parsed, into `error` with the file and the place."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
+        yield
     except FileNotFoundError as cause:
         raise error(f"no such file: {path}") from cause
     except json.JSONDecodeError as cause:
@@ -133,5 +153,17 @@ def read_json(path: str | os.PathLike, error: type[ProjectError] = DataError) ->
             f"{path} is not valid JSON (line {cause.lineno}, column {cause.colno}: {cause.msg}); "
             "it may be truncated: write or download it again"
         ) from cause
-    except (OSError, UnicodeDecodeError) as cause:
+    except RepeatedKey as cause:
+        raise error(
+            f"{path}: the key `{cause}` stands twice in one object, with different contents; keep one of the two"
+        ) from cause
+    except RecursionError as cause:
+        raise error(f"{path} is nested too deep to be read; write or download it again") from cause
+    except (OSError, ValueError) as cause:  # ValueError: no text, a number of thousands of digits
         raise error(f"cannot read {path}: {cause}") from cause
+
+
+def read_json(path: str | os.PathLike, error: type[ProjectError] = DataError) -> Any:
+    """Return the content of a JSON file; a missing or damaged one raises `error` with the place of the damage."""
+    with json_faults_named(path, error):
+        return json.loads(decode_json_text(Path(path).read_bytes()), object_pairs_hook=unrepeated)

@@ -68,7 +68,7 @@ def read_masks(config, index, per_method: int, size: int):
     from common.errors import DataError
     from training.dataset.recipes.recipe import frame_draws
     from training.dataset.sampling import spread
-    from training.dataset.storage import open_storage
+    from training.dataset.storage import forgery_mask, open_storage
 
     storages = [open_storage(config, name) for name in index.datasets]
     rows = frame_draws(index, config.frame_num.train)
@@ -76,7 +76,9 @@ def read_masks(config, index, per_method: int, size: int):
     for method in sorted(set(index.method[index.label == 1].tolist())):
         own = rows[(index.method[rows[:, 0]] == method) & (index.label[rows[:, 0]] == 1)]
         for video, position in own[spread(len(own), per_method)]:
-            mask = storages[index.dataset[video]].read_mask(index.mask(int(video), int(position)))
+            mask = forgery_mask(storages[index.dataset[video]], index, int(video), int(position))
+            if mask is None:  # nobody recorded it
+                continue
             found.append(cv2.resize(mask.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA))
     if len(found) < 2:
         raise DataError("the training split holds fewer than two forgery masks; preprocess a dataset that has masks")

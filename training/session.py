@@ -11,6 +11,7 @@ from common.io import read_json, write_json
 from common.rundir import RunDir
 from training.config.schema import BOOKKEEPING, Config
 from training.dataset import DataInfo, build_loader
+from training.dataset.index.selection import load_index
 from training.dataset.loader import Loader, has_split
 from training.detectors import build_detector
 from training.detectors.base import Detector
@@ -40,7 +41,8 @@ def overrides_from(args: Any) -> list[str]:
 def training_loaders(config: Config, process: Process) -> tuple[Loader, Loader | None, str]:
     """Return the training loader, the validation loader or None, and a sentence on what selects the checkpoint.
 
-    Validation videos that also stand in a test set are left out: selecting on them would be selecting on the test.
+    Validation videos that are also trained on or tested are left out, under whatever dataset name: scores on the former say
+    nothing, and selecting on the latter would be selecting on the test.
     """
     if not config.train_dataset:
         raise ConfigError("train_dataset is empty; name at least one dataset in the YAML or with --train_dataset")
@@ -58,20 +60,25 @@ def training_loaders(config: Config, process: Process) -> tuple[Loader, Loader |
         if config.val_dataset:
             raise DataError(f"val_dataset {', '.join(wanted)} has no `val` split; name a dataset that has one, or null")
         return train, None, "no validation split exists; the last checkpoint is the result"
-    tested: set[str] = set()
-    for name in config.test_dataset:
-        tested |= set(build_loader(config, "test", name, data_info=train.info).index.same_video_keys())
-    val = build_loader(_images_only(config), "val", having, data_info=train.info, exclude=tested, **ranks)
-    if not len(val.index):  # not of the loader: a process may have no batch of a small set
-        return train, None, "every validation video also stands in a test set; the last checkpoint is the result"
+    tested = {
+        f"are in the test set {name} too": load_index(config, [name], "test", train.info)
+        for name in config.test_dataset
+    }
+    listed = sum(len(load_index(config, [name], "val", train.info)) for name in having)
+    val = build_loader(_images_only(config), "val", having, data_info=train.info, apart_from=tested, **ranks)
+    left_out = listed - len(val.index)  # not of the loader: a process may have no batch of a small set
+    why = f"{left_out} of {listed} validation videos are trained on or stand in a test set and are left out"
     missing = _absent(val)
+    if missing and left_out:
+        rest = f"the others are all {'fake' if missing == 'real' else 'real'}" if len(val.index) else "none is left"
+        return train, None, f"{why}, {rest}; the last checkpoint is the result"
     if missing:
         raise DataError(
             f"{', '.join(having)}: the validation split holds no {missing} video, and no checkpoint can be chosen by one class; "
             "name a dataset that has both with val_dataset"
         )
     note = f"best {config.metric_level} {config.metric_scoring} on the validation split of {', '.join(having)}"
-    return train, val, note
+    return train, val, f"{note} ({why})" if left_out else note
 
 
 def _absent(loader: Loader) -> str | None:

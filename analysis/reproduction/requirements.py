@@ -67,7 +67,7 @@ def _look_at(config: Config, dataset: str, split: str) -> None:
     """Raise DataError when a split of a dataset cannot be used."""
     from common.errors import DataError
     from training.dataset.index.selection import load_index
-    from training.dataset.storage import open_storage
+    from training.dataset.storage import forgery_mask, open_storage
 
     index = load_index(config, [dataset], split)
     for word, count in zip(("real", "fake"), index.label_counts()):
@@ -80,9 +80,8 @@ def _look_at(config: Config, dataset: str, split: str) -> None:
         storage.read_image(index.frame(video, 0)[0])
         if config.with_landmark and split == "train":
             storage.read_landmark(index.landmark(video, 0))
-        mask = index.mask(video, 0) if config.with_mask and split == "train" else None
-        if mask is not None:
-            storage.read_mask(mask)
+        if config.with_mask and split == "train":
+            forgery_mask(storage, index, video, 0)
 
 
 def _missing_weights(config: Config, job: Job, seen: set[str], fetch: bool) -> Iterator[str]:

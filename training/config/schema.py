@@ -124,6 +124,7 @@ class DataConfig(Section):
 
     on_error: Literal["raise", "skip"] = Field("raise", description="skip: drop the whole draw, count and list it")
     max_pixels: int = Field(64_000_000, ge=1, description="a picture that says it has more is not decoded")
+    roots: Names = Field([], description="folders outside rgb_dir that links inside it, or the index, may lead to")
 
 
 # Keys that change where and how fast a run is done, not what comes out.
@@ -164,6 +165,9 @@ class Config(Section):
     rgb_dir: str = "./datasets/rgb"
     lmdb_dir: str = "./datasets/lmdb"
     dataset_json_folder: str = "./preprocessing/dataset_json"
+    path_prefix: dict[str, str] = Field(
+        default_factory=dict, description="how an index's paths begin on another machine: what stands there on this one"
+    )
     label_dict: dict[str, Literal[0, 1]] = Field(default_factory=dict)
     data_note: str | None = Field(None, description="a sentence on the nature of the data; first line of every report")
 

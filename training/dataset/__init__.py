@@ -4,7 +4,7 @@ from typing import Any
 
 __all__ = ["DataInfo", "Index", "build_loader"]
 
-_HOMES = {"DataInfo": "batch", "Index": "dataset.index.selection", "build_loader": "dataset.loader"}
+_HOMES = {"DataInfo": "batch", "Index": "dataset.index.videos", "build_loader": "dataset.loader"}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import weakref
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,14 +17,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from common.datasets import family
 from common.errors import ConfigError, DataError, ProjectError
 from training.batch import DataInfo
 from training.config.schema import Config
 from training.dataset.index.selection import Index, has_split, load_index
 from training.dataset.recipes.recipe import Batch, FrameReader, Recipe, Sample, recipe_class
 from training.dataset.sampling import EvaluationPlan, TrainingPlan, order, sample_rng
-from training.dataset.storage import open_storage
+from training.dataset.storage import forgery_mask, open_storage
 
 log = logging.getLogger("clipdeepfake.data")
 Split = Literal["train", "val", "test"]
@@ -280,6 +279,7 @@ def build_loader(
     *,
     data_info: DataInfo | None = None,
     exclude: Collection[str] = (),
+    apart_from: Mapping[str, Index] | None = None,
     rank: int = 0,
     world_size: int = 1,
 ) -> Loader:
@@ -291,7 +291,10 @@ def build_loader(
         datasets: names; None: those of the configuration.
         data_info: the training set's, so that test labels get the same numbers.
         exclude: videos to leave out, by `Index.video_ids` or, under whatever dataset name, `Index.same_video_keys`.
+        apart_from: indexes none of whose videos may be in the loader, under words for the log ("are in a test set").
         rank, world_size: this process's share.
+
+    Videos that are trained on are left out of `val`, and named in `test`.
 
     Raises:
         DataError: an index, split, compression or label is missing. ConfigError: batch size or recipe do not fit.
@@ -306,35 +309,66 @@ def build_loader(
     names = named[split] if datasets is None else [datasets] if isinstance(datasets, str) else list(datasets)
     index = load_index(config, names, split, data_info)
     if exclude:
-        _leave_out(index, set(exclude), split)
+        pairs = zip(index.video_ids(), index.same_video_keys(), strict=True)
+        _leave_out(
+            index, np.array([not set(exclude).isdisjoint(names) for names in pairs], bool), split, "are excluded"
+        )
+    for words, other in (apart_from or {}).items():
+        _leave_out(index, index.shared_with(other), split, words)
+    if split == "val":
+        _leave_out(index, _trained(config, index), split, "are trained on too")
     if split == "test":
         _warn_of_trained_videos(config, index)
-    return Loader(config, split, index, rank, world_size)
+    loader = Loader(config, split, index, rank, world_size)
+    if split == "train" and config.with_mask:
+        _warn_of_unknown_masks(loader)
+    return loader
 
 
-def _leave_out(index: Index, exclude: set[str], split: str) -> None:
-    pairs = zip(index.video_ids(), index.same_video_keys(), strict=True)
-    keep = np.array([not exclude.intersection(names) for names in pairs], bool)
-    if not keep.all():
-        log.warning("%d of %d %s videos stand in a test set too and are left out", (~keep).sum(), len(keep), split)
-    index.keep(keep)
+def _leave_out(index: Index, leave: np.ndarray, split: str, words: str) -> None:
+    if leave.any():
+        log.warning("%d of %d %s videos %s and are left out", leave.sum(), len(index), split, words)
+        index.keep(~leave)
+
+
+def _trained(config: Config, index: Index) -> np.ndarray:
+    """Return which videos are trained on, `(N,)` bool; datasets that are not at hand are passed over."""
+    found = np.zeros(len(index), bool)
+    for name in config.train_dataset:
+        try:
+            found |= index.shared_with(load_index(config, [name], "train"))
+        except DataError:
+            continue  # whoever only tests need not have the training data at hand
+    return found
 
 
 def _warn_of_trained_videos(config: Config, index: Index) -> None:
     """Say when test videos were trained on: several public indexes list the same videos in both splits."""
-    families = {family(name) for name in index.datasets}
-    trained = [name for name in config.train_dataset if family(name) in families]
-    if not trained:
-        return
-    try:
-        both = index.videos_overlapping(load_index(config, trained, "train"))
-    except DataError:
-        return  # whoever only tests need not have the training data at hand
-    if both:
+    both = np.flatnonzero(_trained(config, index))
+    if len(both):
         log.warning(
             "%d of %d test videos of %s were trained on, first %s; its figures say nothing of unseen videos",
             len(both),
             len(index),
             ", ".join(index.datasets),
-            both[0],
+            index.video_id(int(both[0])),
+        )
+
+
+def _warn_of_unknown_masks(loader: Loader) -> None:
+    """Say whose masks are unknown, label by label, by the first frame of each: a wrong rgb_dir looks the same."""
+    index, unknown = loader.index, []
+    fakes = np.flatnonzero(index.label == 1)
+    firsts = {index.label_name(int(video)): int(video) for video in fakes[::-1]}
+    for label, video in firsts.items():
+        try:
+            if forgery_mask(loader.reader.storage(video), index, video, 0) is None:
+                unknown.append(label)
+        except DataError:
+            continue  # met again, and said, when it is read
+    if unknown:
+        log.warning(
+            "with_mask: no mask of %s is listed or lies beside the frames; such fakes have an unknown mask and count in no "
+            "loss on masks",
+            ", ".join(sorted(unknown)),
         )

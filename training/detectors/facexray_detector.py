@@ -16,6 +16,7 @@ Input 256×256. 84.2 M parameters, 29.2 G multiply-adds per image at that size.
 
 from typing import Any, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,6 +25,7 @@ from training.config.schema import Config, NonNegative, Section
 from training.detectors.base import Batch, Detector, DetectorCard, Losses, Prediction
 from training.detectors.parts.facexray import xray_loss, xray_of_mask
 from training.detectors.registry import register_detector
+from training.loss.masked import known_masks, known_mean
 from training.networks.hrnet import HEAD_KEYS, build_hrnet, stack_branches, stacked_channels
 from training.networks.weights import State, rename
 
@@ -83,16 +85,28 @@ class FaceXrayDetector(Detector):
     def loss_weights(self) -> dict[str, float]:
         return {"mask": self.config.xray_weight}
 
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        return {"mask": self._known(batch).sum()}
+
+    def _known(self, batch: Batch) -> Tensor:
+        """Return `(B,)` bool: whose X-ray is known. The recipe knows all; a stored mask may be lacking."""
+        if "xray" in batch:
+            return torch.ones_like(batch["label"], dtype=torch.bool)
+        return known_masks(batch["mask"], batch["label"])
+
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
         target = batch["xray"] if "xray" in batch else xray_of_mask(batch["mask"])
         cls = F.cross_entropy(prediction["cls"].float(), batch["label"])
-        return self.summed({"cls": cls, "mask": self._xray_loss(prediction["mask_pred"].float(), target.float())})
+        each = self._xray_loss(prediction["mask_pred"].float(), target.float())
+        xray = known_mean(each, self._known(batch), batch.get("counts", {}).get("mask"))
+        return self.summed({"cls": cls, "mask": xray})
 
     def _xray_loss(self, logit: Tensor, target: Tensor) -> Tensor:
+        """Return the mean over each image's pixels, `(B,)`."""
         target = target.reshape_as(logit)
         if self.config.loss_func.mask_loss == "mse":
-            return F.mse_loss(logit, target)
-        return xray_loss(logit, target)
+            return (logit - target).square().mean((1, 2, 3))
+        return xray_loss(logit, target, each=True)
 
     def convert_keys(self, state: State) -> State:
         return rename(state, [(r"^post_process\.", "xray_head."), (r"^fc\.", "decision.")])

@@ -8,8 +8,9 @@ Dang et al., "On the Detection of Digital Face Manipulation", CVPR 2020. A map M
     weak:  |M| for real faces, |max M − 0.75| for fake ones, where masks are not known
     none:  L_map is left out
 
-Under full supervision a fake whose mask is empty is supervised weakly. The map is regressed (`maptype: reg`), or
-combined from the mean and principal components of training masks (`mam`, training/generate_map_basis.py).
+Under full supervision a fake whose mask nobody recorded (`loss.masked.known_masks`) counts in no map loss. The map is
+regressed (`maptype: reg`), or combined from the mean and principal components of training masks (`mam`,
+training/generate_map_basis.py).
 
 What differs from the paper: masks are those of the data sets instead of thresholded differences of fake and source; the
 appearance model's map is used as it is, as in the authors' code, where the paper puts a sigmoid over every map. What
@@ -22,7 +23,6 @@ Input 256×256 (map 16×16). 20.8 M parameters, 6.0 G multiply-adds per image at
 
 from typing import Any, Literal
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,6 +33,7 @@ from training.detectors.base import Batch, Detector, DetectorCard, Losses, Predi
 from training.detectors.parts.ffd.attention_map_loss import supervised_map_loss, weak_map_loss
 from training.detectors.parts.ffd.manipulation_map import AppearanceMap, RegressedMap
 from training.detectors.registry import register_detector
+from training.loss.masked import known_masks, known_mean
 from training.networks.conversion.xception_keys import UNUSED_KEYS, head_keys
 from training.networks.weights import State, rename
 from training.networks.xception_stages import (
@@ -129,20 +130,23 @@ class FfdDetector(Detector):
     def loss_weights(self) -> dict[str, float]:
         return {"mask": self.config.map_weight}
 
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        if self.config.asked_of_map != "full":
+            return {}
+        return {"mask": known_masks(batch["mask"], batch["label"]).sum()}
+
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
         cls = F.cross_entropy(prediction["cls"].float(), batch["label"])
         if self.config.asked_of_map == "none":
             return self.summed({"cls": cls})
-        return self.summed({"cls": cls, "mask": self._map_loss(batch, prediction["mask"]).mean()})
+        return self.summed({"cls": cls, "mask": self._map_loss(batch, prediction["mask"])})
 
     def _map_loss(self, batch: Batch, attention: Tensor) -> Tensor:
-        """Return `(B,)`: the distance to the mask where one is known, else what the label alone asks."""
-        label = batch["label"]
-        weak = weak_map_loss(attention, label)
+        """Return the mean distance to the masks that are known, or what labels alone ask."""
         if self.config.asked_of_map == "weak":
-            return weak
-        known = (label == 0) | batch["mask"].bool().flatten(1).any(dim=1)
-        return torch.where(known, supervised_map_loss(attention, batch["mask"]), weak)
+            return weak_map_loss(attention, batch["label"]).mean()
+        each = supervised_map_loss(attention, batch["mask"])
+        return known_mean(each, known_masks(batch["mask"], batch["label"]), batch.get("counts", {}).get("mask"))
 
     def convert_keys(self, state: State) -> State:
         return rename(head_keys(state), [(r"^map\.c\.conv1\.", "map.depthwise."), (r"^map\.c\.", "map.")])

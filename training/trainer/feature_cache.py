@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.errors import ConfigError
+from common.errors import ConfigError, DataError
 from training.batch import DataInfo
 from training.dataset.loader import Loader
 from training.detectors.base import Batch, Detector
@@ -83,6 +83,12 @@ class CachedLoader:
         gathered = self.process.gather_everywhere((_join(parts), list(plain.skipped)))
         table = _join([columns for columns, _ in gathered if columns])
         self.loader.skipped += [line for line in flatten([lines for _, lines in gathered]) if line not in self.skipped]
+        if not table:
+            first = f", first {self.skipped[0]}" if self.skipped else ""
+            raise DataError(
+                f"cache_features: not one frame of the training set could be read ({len(self.skipped)} skipped{first}); check "
+                "rgb_dir, or set data.on_error=raise to see the first fault"
+            )
         place = np.full(len(self.loader.draws()[0]), -1)
         index = table.pop("index").numpy()
         place[index] = np.arange(len(index))

@@ -62,6 +62,23 @@ def test_a_forgery_mask_stands_in_for_the_xray():
         assert torch.isfinite(detector.get_losses(batch, prediction)["overall"])
 
 
+def test_stored_masks_that_are_unknown_count_in_no_loss():
+    detector, batch = build("facexray", **SMALL).eval(), small_batch()
+    batch.pop("xray")
+    with torch.no_grad():
+        prediction = detector(batch)
+    fakes = batch["label"] == 1
+    known = detector.get_losses(batch, prediction)["mask"].item()
+    unknown = {**batch, "mask": torch.where(fakes.view(-1, 1, 1, 1), 0, batch["mask"])}
+    assert detector.counts(unknown)["mask"] == (~fakes).sum()
+    reals = {key: value[~fakes] for key, value in batch.items() if isinstance(value, torch.Tensor)}
+    alone = detector.get_losses(reals, {key: value[~fakes] for key, value in prediction.items()})["mask"].item()
+    assert detector.get_losses(unknown, prediction)["mask"].item() == pytest.approx(alone, rel=1e-5)
+    assert alone != pytest.approx(known, rel=1e-2)
+    half = {**unknown, "counts": {"mask": torch.tensor(8.0)}}
+    assert detector.get_losses(half, prediction)["mask"].item() == pytest.approx(alone / 2, rel=1e-5)
+
+
 def test_learns_a_handful_of_faces():
     assert overfit(build("facexray", **SMALL), small_batch(), steps=12, lr=1e-3) == 1.0
 

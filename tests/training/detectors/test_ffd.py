@@ -34,8 +34,10 @@ def _wanted(prediction, mask, label, supervision):
     terms = []
     for m, gt, fake in zip(attention, small, label, strict=True):
         weak = abs(m.max() - 0.75) if fake else m.mean()
-        known = supervision == "full" and (not fake or gt.any())
-        terms.append(np.abs(m - gt).mean() if known else weak)
+        if supervision == "weak":
+            terms.append(weak)
+        elif not fake or gt.any():
+            terms.append(np.abs(m - gt).mean())
     return np.mean(terms)
 
 
@@ -54,6 +56,24 @@ def test_the_maps_loss_is_the_papers(supervision):
     assert losses["mask"] == pytest.approx(attention, rel=1e-5)
     assert losses["cls"] == pytest.approx(entropy, rel=1e-5)
     assert losses["overall"] == pytest.approx(entropy + 2 * attention, rel=1e-5)
+
+
+def test_unknown_masks_count_in_no_loss_and_the_counts_are_the_global_batchs():
+    detector, batch = build("ffd"), face_batch(6, 64)
+    batch["mask"][batch["label"] == 1] = 0
+    prediction = {"cls": torch.zeros(6, 2), "mask": torch.full((6, 1, 4, 4), 0.5, requires_grad=True)}
+    assert detector.counts(batch)["mask"] == 3
+    detector.get_losses(batch, prediction)["mask"].backward()
+    moved = prediction["mask"].grad.flatten(1).any(dim=1)
+    assert torch.equal(moved, batch["label"] == 0)
+    # Of a batch over two processes, on which nine masks are known, each share divides by its part of the nine.
+    alone = detector.get_losses(batch, prediction)["mask"].item()
+    shared = detector.get_losses({**batch, "counts": {"mask": torch.tensor(4.5)}}, prediction)["mask"].item()
+    assert shared == pytest.approx(alone * 3 / 4.5)
+    batch["label"][:] = 1
+    none = detector.get_losses(batch, prediction)["mask"]
+    assert none == 0
+    none.backward()  # and still hangs together with the network, as other processes' does
 
 
 def test_without_supervision_only_the_class_counts():

@@ -12,8 +12,10 @@ from collections.abc import Generator, Iterator
 from json import JSONDecodeError
 from typing import Any
 
+from common.io import RepeatedKey, unrepeated
+
 _SPACE = re.compile(r"[ \t\r\n]*")
-_DECODER = json.JSONDecoder()
+_DECODER = json.JSONDecoder(object_pairs_hook=unrepeated)
 Place = tuple[str, ...]
 
 
@@ -21,9 +23,11 @@ def leaves(text: str) -> Iterator[tuple[Place, Any]]:
     """Yield (keys that lead there, value) for every innermost object of a JSON text, in the order of the file.
 
     An object is innermost when its first value is no object; it is yielded whole. Plain values that stand among
-    objects are yielded together, after them, at the place of the object that holds them all.
+    objects are yielded together, after them, at the place of the object that holds them all. A member that an object holds
+    twice with one value counts once.
 
     Raises:
+        RepeatedKey: it holds one twice with different values; the key with those that lead there.
         JSONDecodeError: the text is damaged or ends too early; it says where.
     """
     end = yield from _descend(text, 0, ())
@@ -69,9 +73,12 @@ def _descend(text: str, at: int, place: Place) -> Generator[tuple[Place, Any], N
         yield place, value
         return end
     beside: dict[str, Any] = {}
+    seen: dict[str, int] = {}
     while True:
         key, at = _key(text, at + 1)
-        if text.startswith("{", at):
+        if seen.setdefault(key, at) != at:
+            at = _same_again(text, seen[key], at, (*place, key))
+        elif text.startswith("{", at):
             at = yield from _descend(text, at, (*place, key))
         else:
             beside[key], at = _DECODER.raw_decode(text, at)
@@ -81,3 +88,11 @@ def _descend(text: str, at: int, place: Place) -> Generator[tuple[Place, Any], N
     if beside:
         yield place, beside
     return at + 1
+
+
+def _same_again(text: str, before: int, at: int, place: Place) -> int:
+    """Return the end of a member's second value; RepeatedKey when it is another one than the first."""
+    value, end = _DECODER.raw_decode(text, at)
+    if _DECODER.raw_decode(text, before)[0] != value:
+        raise RepeatedKey("/".join(place))
+    return end

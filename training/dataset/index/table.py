@@ -7,7 +7,6 @@ import re
 from array import array
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,13 @@ import numpy as np
 
 from common.datasets import family, identities
 from common.errors import DataError
+from common.io import decode_json_text, json_faults_named
 from training.dataset.index.json_stream import leaves
 
 SPLITS = ("train", "val", "test")
+_PEOPLE = ("target_id", "source_id")
 _NUMBER = re.compile(r"(\d+)\D*$")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,9 @@ class Table:
     """All videos of one index file.
 
     Per video: `name`; `folder` of its frames ('' when they lie in several); `mask_folder` and `mask_suffix` ('' when the
-    index lists no masks); `target` and `source`, codes into `people`, -1 unknown; `label`, `split`, `compression`, codes into
-    `label_names`, SPLITS and `compressions` (0 is "no level"); `first`, where its frames begin (one longer than the videos).
+    index lists no masks); `target` and `source`, codes into `people`, -1 unknown; `label`, `group` (the index's key
+    above the video, which its own label overrules), `split`, `compression`, codes into `label_names`, `group_names`, SPLITS and
+    `compressions` (0 is "no level"); `first`, where its frames begin (one longer than the videos).
     Per frame, in the order of their numbers: `file`; `number` in the source video; `masked`, whether the index lists a mask.
     `notes` are the faults that were met and left out.
     """
@@ -75,12 +78,14 @@ class Table:
     target: np.ndarray
     source: np.ndarray
     label: np.ndarray
+    group: np.ndarray
     split: np.ndarray
     compression: np.ndarray
     first: np.ndarray
     number: np.ndarray
     masked: np.ndarray
     label_names: list[str]
+    group_names: list[str]
     compressions: list[str]
     notes: list[str]
 
@@ -102,13 +107,16 @@ class _Rows:
     def __init__(self, dataset: str, where: str):
         self.dataset, self.where, self.family = dataset, where, family(dataset)
         self.text = {key: _Texts() for key in ("name", "folder", "mask_folder", "mask_suffix", "file")}
-        self.codes = {key: array("i") for key in ("label", "split", "compression", "target", "source")}
-        self.first, self.number, self.masked = array("q", [0]), array("i"), bytearray()
-        self.labels, self.levels, self.people = _Codes(), _Codes({"": 0}), _Codes()
+        self.codes = {key: array("i") for key in ("label", "group", "split", "compression", "target", "source")}
+        self.first, self.number, self.masked = array("q", [0]), array("q"), bytearray()
+        self.labels, self.groups, self.levels, self.people = _Codes(), _Codes(), _Codes({"": 0}), _Codes()
         self.notes: list[str] = []
 
     def add(self, label: str, split: str, level: str, video: str, entry: dict[str, Any]) -> None:
         name = "/".join(part for part in (label, split, level, video) if part)
+        stated = entry.get("label")
+        stated = stated if isinstance(stated, str) else label
+        self._check_letters([name, stated, *(str(entry.get(key)) for key in _PEOPLE)], "labels or names", name)
         paths = self._paths(entry, "frames", name)
         if not paths:
             self.notes.append(f"{name} has no frames and is left out")
@@ -118,6 +126,7 @@ class _Rows:
         if any(a > b for a, b in pairwise(numbers)):
             order = sorted(range(len(numbers)), key=numbers.__getitem__)
             files, numbers = [files[i] for i in order], [numbers[i] for i in order]
+        numbers = _stored_numbers(numbers)
         masks = self._masks(entry, files, name)
         row = {"name": video, "folder": folder, "mask_folder": masks[0], "mask_suffix": masks[1]}
         for key, value in row.items():
@@ -126,9 +135,9 @@ class _Rows:
         self.number.extend(numbers)
         self.masked += masks[2]
         self.first.append(len(self.number))
-        stated = entry.get("label")
         target, source = self._people(entry, video, folder)
-        self.codes["label"].append(self.labels[stated if isinstance(stated, str) else label])
+        self.codes["label"].append(self.labels[stated])
+        self.codes["group"].append(self.groups[label])
         self.codes["split"].append(SPLITS.index(split))
         self.codes["compression"].append(self.levels[level])
         self.codes["target"].append(target)
@@ -140,7 +149,17 @@ class _Rows:
             raise DataError(
                 f"{self.where}: `{key}` of {name} must be a list of paths; write the index again with rearrange.py"
             )
+        self._check_letters(paths, key, name)
         return [path.replace("\\", "/") for path in paths]
+
+    def _check_letters(self, texts: list[str], what: str, name: str) -> None:
+        """Refuse what no file can be called and no text file can hold: NUL, and halves of a surrogate pair."""
+        joined = "".join(texts)
+        if "\0" in joined or not (joined.isascii() or _SURROGATE.search(joined) is None):
+            raise DataError(
+                f"{self.where}: {name!a} has a character in its {what} that no name can hold (NUL, or half of a surrogate "
+                "pair); write the index again with rearrange.py"
+            )
 
     def _masks(self, entry: dict[str, Any], files: list[str], name: str) -> tuple[str, str, bytes]:
         """Return folder, suffix and, per frame, whether a mask of its name is listed."""
@@ -161,7 +180,7 @@ class _Rows:
     def _people(self, entry: dict[str, Any], video: str, folder: str) -> tuple[int, int]:
         codes = []
         guessed = identities(self.dataset, video, folder)
-        for key, guess in zip(("target_id", "source_id"), guessed, strict=True):
+        for key, guess in zip(_PEOPLE, guessed, strict=True):
             person = entry.get(key)
             person = guess if person in (None, "") else str(person)
             if person is not None and ":" not in person:
@@ -182,16 +201,24 @@ class _Rows:
             file=self.text["file"].strings(),
             target=np.array(self.codes["target"], np.int32),
             source=np.array(self.codes["source"], np.int32),
-            label=np.array(self.codes["label"], np.int16),
-            compression=np.array(self.codes["compression"], np.int16),
+            label=np.array(self.codes["label"], np.int32),
+            group=np.array(self.codes["group"], np.int32),
+            compression=np.array(self.codes["compression"], np.int32),
             split=np.array(self.codes["split"], np.int8),
             first=np.array(self.first, np.int64),
-            number=np.array(self.number, np.int32),
+            number=_narrow(np.frombuffer(self.number, np.int64)),
             masked=np.frombuffer(bytes(self.masked), np.bool_),
             label_names=list(self.labels),
+            group_names=list(self.groups),
             compressions=list(self.levels),
             notes=self.notes,
         )
+
+
+def _narrow(numbers: np.ndarray) -> np.ndarray:
+    """Return frame numbers in 32 bits where they fit: timestamps do not."""
+    fits = not len(numbers) or numbers.max() <= np.iinfo(np.int32).max
+    return numbers.astype(np.int32 if fits else np.int64)
 
 
 def _common_folder(paths: list[str]) -> tuple[str, list[str]]:
@@ -209,12 +236,15 @@ def _numbers(files: list[str]) -> list[int]:
     numbers = []
     for position, file in enumerate(files):
         stem = file.rpartition("/")[2].rpartition(".")[0]
-        if stem.isdecimal():
-            numbers.append(int(stem))
-            continue
-        found = _NUMBER.search(stem)
-        numbers.append(int(found.group(1)) if found else position)
+        found = stem if stem.isdecimal() else (match := _NUMBER.search(stem)) and match.group(1)
+        # A file's name has at most 255 letters; Python reads no number of thousands of digits.
+        numbers.append(int(found) if found and len(found) < 999 else position)
     return numbers
+
+
+def _stored_numbers(numbers: list[int]) -> list[int]:
+    """Return numbers in order as they are kept: positions where one of them is no whole number of 64 bits."""
+    return numbers if not numbers or numbers[-1] < 1 << 63 else list(range(len(numbers)))
 
 
 def build_table(text: str, dataset: str, where: str) -> Table:
@@ -227,17 +257,12 @@ def build_table(text: str, dataset: str, where: str) -> Table:
         DataError: the text is damaged, is no index of `dataset`, or holds no video.
     """
     rows, others = _Rows(dataset, where), _Codes()
-    try:
+    with json_faults_named(where):
         for place, value in leaves(text):
             if place and place[0] != dataset:
                 others[place[0]]
             else:
                 _take(rows, place, value)
-    except JSONDecodeError as error:
-        raise DataError(
-            f"{where} is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg}); "
-            "it may be truncated: write or download it again"
-        ) from error
     if others and not rows.labels:
         raise DataError(f"{where} is not an index of {dataset} but of {', '.join(others)}; rename the file or its key")
     if not rows.labels:
@@ -275,12 +300,9 @@ def _take(rows: _Rows, place: tuple[str, ...], value: Any) -> None:
 
 def read_text(path: Path) -> str:
     """Return an index file's text; DataError when it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            if not path.stat().st_size:
-                return ""
-            # Mapped, so that the encoded bytes need not stand in memory beside the text.
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return str(data, "utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the index {path}: {error}; write or download it again") from error
+    with json_faults_named(path), open(path, "rb") as file:
+        if not path.stat().st_size:
+            return ""
+        # Mapped, so that the encoded bytes need not stand in memory beside the text.
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return decode_json_text(data)

@@ -19,13 +19,13 @@ from common.io import atomic_path
 from training.dataset.index.table import Strings, Table, build_table, read_text
 
 log = logging.getLogger("clipdeepfake.data")
-FORMAT = 5
+FORMAT = 6
 _MAGIC = b"CLIPDFIX"
 _ALIGN = 64
 _NOTES = 10
 _TEXTS = ("name", "folder", "mask_folder", "mask_suffix", "people", "file")
-_ARRAYS = ("target", "source", "label", "split", "compression", "first", "number", "masked")
-_LISTS = ("label_names", "compressions", "notes")
+_ARRAYS = ("target", "source", "label", "group", "split", "compression", "first", "number", "masked")
+_LISTS = ("label_names", "group_names", "compressions", "notes")
 
 
 class CachedTable(Table):

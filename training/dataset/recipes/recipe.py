@@ -9,7 +9,8 @@ recipe may rely on, and must keep:
 * Whatever is random comes from the generator that `load` is given, or, for choices over all rows at once, from
   `sampling.draws_rng(seed, epoch)`. A sample then depends on (seed, epoch, position) and on nothing else.
 * A sample is a dictionary: `image` `(H, W, 3)` (or `(T, H, W, 3)`) uint8 and the keys of `FrameReader.labels`, `frame`, and
-  where asked `mask` and `landmark`. Arrays under further keys are stacked as they are; `empty` must then name them too.
+  where asked `mask` and `landmark`. A fake's mask that nobody recorded is empty, and counts in no loss. Arrays under further
+  keys are stacked as they are; `empty` must then name them too.
 * All samples of a recipe have the same keys. What cannot be read is a DataError: never another sample in its place.
 
 `FrameReader.frame` gives a finished sample; those who paint on stored pixels take `raw`, and pass the result to `finish`. A
@@ -46,7 +47,7 @@ from training.config.schema import Config, Section
 from training.dataset.augmentation import Augmentation, Plan
 from training.dataset.index.selection import Index, frames_wanted
 from training.dataset.sampling import spread_each
-from training.dataset.storage import Storage
+from training.dataset.storage import Storage, forgery_mask
 
 Sample = dict[str, Any]
 Batch = dict[str, Any]
@@ -81,7 +82,10 @@ class FrameReader:
         return self.augmentation.plan(rng) if self.augmentation and rng is not None else None
 
     def raw(self, video: int, position: int, landmark: bool = False, mask: bool = False) -> Sample:
-        """Return a stored frame as it is: `image` RGB `(H, W, 3)`, and where asked `landmark` (81, 2) and `mask` (H, W)."""
+        """Return a stored frame as it is: `image` RGB `(H, W, 3)`, and where asked `landmark` (81, 2) and `mask` (H, W).
+
+        A fake's mask that nobody recorded is empty, which `loss.masked.known_masks` tells from a known one.
+        """
         storage = self.storage(video)
         path, number = self.index.frame(video, position)
         image = storage.read_image(path)
@@ -89,8 +93,8 @@ class FrameReader:
         if landmark:
             sample["landmark"] = storage.read_landmark(self.index.landmark(video, position))
         if mask:
-            listed = self.index.mask(video, position)
-            sample["mask"] = np.zeros(image.shape[:2], np.uint8) if listed is None else storage.read_mask(listed)
+            found = forgery_mask(storage, self.index, video, position)
+            sample["mask"] = np.zeros(image.shape[:2], np.uint8) if found is None else found
         return sample
 
     def frame(

@@ -21,6 +21,11 @@ def xray_of_mask(mask: Tensor, kernel: int = 15) -> Tensor:
     return face_xray(soft.clamp(0, 1))
 
 
-def xray_loss(logit: Tensor, xray: Tensor) -> Tensor:
-    """Return the mean per-pixel cross-entropy between X-rays in [0, 1] and predicted logits, both `(B, 1, H, W)` (eq. 4)."""
-    return F.binary_cross_entropy_with_logits(logit.float(), xray.float())
+def xray_loss(logit: Tensor, xray: Tensor, each: bool = False) -> Tensor:
+    """Return the mean cross-entropy of pixels between X-rays in [0, 1] and logits, both `(B, 1, H, W)` (eq. 4).
+
+    Args:
+        each: a mean per image, `(B,)`.
+    """
+    pixels = F.binary_cross_entropy_with_logits(logit.float(), xray.float(), reduction="none")
+    return pixels.flatten(1).mean(1) if each else pixels.mean()

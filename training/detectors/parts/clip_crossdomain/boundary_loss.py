@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.loss.masked import known_masks
+
 
 def boundary_band(mask: Tensor, grid: tuple[int, int]) -> Tensor:
     """Return which cells of the grid the boundary of a mask `(B, 1, H, W)` crosses, `(B, 1, h, w)` of zeros and ones."""
@@ -27,7 +29,7 @@ def boundary_target(mask: Tensor, label: Tensor, grid: tuple[int, int]) -> tuple
 
     A real image has no boundary anywhere. A fake whose mask is empty has a boundary that nobody recorded: all unknown.
     """
-    recorded = (mask.flatten(1) > 0).any(dim=1) | (label == 0)
+    recorded = known_masks(mask, label)
     band = boundary_band(mask * (label != 0).to(mask.dtype).view(-1, 1, 1, 1), grid)
     return band, recorded.float().view(-1, 1, 1, 1).expand_as(band)
 

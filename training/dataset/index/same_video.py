@@ -1,0 +1,72 @@
+"""Which entries of an index, or of two, are one video: by their files, or by their name within a family of datasets."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from training.dataset.index.videos import Index
+
+
+def groups_of_one_video(index: Index, places: Sequence[str]) -> Iterator[list[int]]:
+    """Yield, in order, the entries that are one video, where they are more than one.
+
+    Entries of one place that name a common file are one video, and so are those with one label and name. A place alone is not
+    enough: a flat folder holds the frames of many videos.
+
+    Args:
+        places: `index.places()`.
+    """
+    at: dict[str, list[int]] = defaultdict(list)
+    for video, place in enumerate(places):
+        at[place].append(video)
+    for entries in at.values():
+        if len(entries) > 1:
+            yield from (group for group in _connected(index, entries) if len(group) > 1)
+
+
+def _connected(index: Index, entries: list[int]) -> list[list[int]]:
+    """Return the entries in groups that hang together by a file, or by dataset, label and name."""
+    leader = {entry: entry for entry in entries}
+
+    def lead(entry: int) -> int:
+        while leader[entry] != entry:
+            leader[entry] = entry = leader[leader[entry]]
+        return entry
+
+    owner: dict[object, int] = {}
+    for entry in entries:
+        named = (index.dataset[entry], index.label_name(entry), index.name(entry))
+        for mark in (named, *index.files(entry)):
+            low, high = sorted((lead(entry), lead(owner.setdefault(mark, entry))))
+            leader[high] = low
+    groups: dict[int, list[int]] = defaultdict(list)
+    for entry in entries:
+        groups[lead(entry)].append(entry)
+    return list(groups.values())
+
+
+def in_both(index: Index, other: Index) -> np.ndarray:
+    """Return which videos of `index` are also in `other`, `(N,)` bool.
+
+    One video is what has common files, under whatever dataset name; what has one key (`identity.same_video_key`) in two
+    datasets or compressions; and what has one key and one folder. Within a dataset, one name in two folders is two videos.
+    """
+    mine, theirs = index.places(), other.places()
+    common = set(mine) & set(theirs)
+    files: dict[str, set[str]] = defaultdict(set)
+    named: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for video, (place, key) in enumerate(zip(theirs, other.same_video_keys(), strict=True)):
+        named[key].add((other.scope(video), place))
+        if place in common:
+            files[place].update(other.files(video))
+    found = np.zeros(len(index), bool)
+    for video, (place, key) in enumerate(zip(mine, index.same_video_keys(), strict=True)):
+        own = index.scope(video)
+        by_name = any(scope != own or where == place for scope, where in named.get(key, ()))
+        found[video] = by_name or (place in common and not files[place].isdisjoint(index.files(video)))
+    return found
