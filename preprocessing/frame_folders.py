@@ -89,7 +89,8 @@ def pictures_in(folder: Path) -> list[str]:
 
 
 def _pictures(names: list[str]) -> tuple[list[str], list[str]]:
-    pictures, others = [], []
+    pictures: list[str] = []
+    others: list[str] = []
     for name in names:
         (pictures if is_picture(name) else others).append(name)
     return sorted(pictures, key=_by_number), others
