@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.config.schema import Config as RunConfig
-from training.networks.weights import State, assign_state, read_state, unwrap_state
+from training.detectors.form import Form
+from common.errors import WeightsError
+from training.networks.states import NOT_THEIRS
+from training.networks.weights import State, assign_state, read_state, unwrap_state, without_shared_prefix
 
 if TYPE_CHECKING:
     from training.batch import DataInfo
@@ -156,26 +159,37 @@ class Detector(nn.Module):
             strict: False lets training-only parts and everything else be missing, but shapes and names must fit.
 
         Raises:
-            WeightsError: the file cannot be read, or belongs to another network.
+            WeightsError: the file cannot be read, or belongs to another network; the detector is as it was.
         """
         if isinstance(state_or_path, str | os.PathLike):
             name, state = str(state_or_path), read_state(state_or_path)
         else:
             name, state = "the given state", unwrap_state(state_or_path)
-        self.adapt_to(state)
-        assign_state(
-            self,
-            state,
-            name,
-            may_miss=self.training_only if strict else (".*",),
-            may_ignore=self.unused_keys,
-            convert=self.convert_keys,
-        )
+        state = without_shared_prefix(self.state_dict(), state, self.convert_keys)
+        form = Form(self)
+        try:
+            try:
+                self.adapt_to(state)
+            except NOT_THEIRS:  # a state of another network, which is told what it lacks below
+                form.restore()
+            form.hand_on()
+            assign_state(
+                self,
+                state,
+                name,
+                may_miss=self.training_only if strict else (".*",),
+                may_ignore=self.unused_keys,
+                convert=self.convert_keys,
+            )
+        except WeightsError:
+            form.restore()
+            raise
 
     def adapt_to(self, state: State) -> None:
         """Take the form of a state that is about to be loaded, where the detector has several (a head's size, a stream less).
 
-        It then says so in the log. The base has one form only.
+        It then says so in the log, and leaves to `load_weights` that new parts take the mode, device, precision and frozenness
+        of those whose place they take. The base has one form only.
         """
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:

@@ -76,8 +76,7 @@ class SpslDetector(ClassificationDetector):
         """Take the middle flow out, or put one with random weights in."""
         if shallow != self.shallow:
             for number in _MIDDLE_FLOW:
-                block = nn.Identity() if shallow else Block(MIDDLE, MIDDLE, reps=3)
-                self.backbone.add_module(f"block{number}", block.to(self.device))
+                self.backbone.add_module(f"block{number}", nn.Identity() if shallow else Block(MIDDLE, MIDDLE, reps=3))
         self.shallow = shallow
 
     def features(self, image: Tensor) -> Tensor:
@@ -90,6 +89,8 @@ class SpslDetector(ClassificationDetector):
         return head_keys(state)
 
     def adapt_to(self, state: State) -> None:
+        if not any(key.startswith("backbone.block3.") for key in state):
+            return  # of another network altogether
         shallow = not any(key.startswith("backbone.block4.") for key in state)
         if shallow != self.shallow:
             log.warning(

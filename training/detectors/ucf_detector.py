@@ -227,4 +227,4 @@ class UcfDetector(Detector):
                 "the weights know %d kinds of images, and so does the detector now, not %d", len(last), self.classes
             )
             self.classes = len(last)
-            self.specific_head = self._head(self.classes).to(self.device)
+            self.specific_head = self._head(self.classes)

@@ -121,6 +121,7 @@ class ClipTower(nn.Module):
         self.strategy, self.keys = strategy(tuning), keys
         self.strategy.apply(self.visual, keys, trained)
         self.frozen = tuning == "none"
+        self.train(self.training)  # of what is frozen or new, too
         trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
         total = sum(p.numel() for p in self.parameters())
         log.info("CLIP tower, tuning %s: %s of %s parameters train (%.3g %%)", tuning, f"{trainable:,}", f"{total:,}",

@@ -22,9 +22,9 @@ _PLAIN = (
     (r"^encoder\.layers\.(\d+)\.mlp\.fc2\.(weight|bias)$", r"transformer.resblocks.\1.mlp.c_proj.\2"),
 )
 _QUERY = re.compile(r"^encoder\.layers\.(\d+)\.self_attn\.q_proj\.(weight|bias)$")
-_CLASS_TOKEN = re.compile(r"^(.*?)embeddings\.class_embedding$")
-# Buffers that some versions of the library store and no computation needs.
-_IGNORED = re.compile(r"position_ids$")
+_CLASS_TOKEN = re.compile(r"^(.*?)(embeddings\.)?class_embedding$")
+# Buffers that some versions of the libraries store and no computation needs.
+_IGNORED = re.compile(r"position_ids$|^(input_resolution|output_dim)$")
 
 
 def from_hugging_face(state: State) -> State:
@@ -58,15 +58,16 @@ def _rename(key: str) -> str:
 def tower_state(state: State) -> State:
     """Return the visual tower inside a state dict of any known layout, without its projection, under open_clip's names.
 
-    Known: open_clip's whole model (`visual.…`) or bare tower; Hugging Face's whole model or vision model under any prefix
-    (`vision_model.`, DeepfakeBench's `backbone.`, GenD's `feature_extractor.vision_model.`).
+    Known under any prefix (`visual.`, `vision_model.`, DeepfakeBench's `backbone.`, GenD's `feature_extractor.vision_model.`):
+    open_clip's and OpenAI's whole model or bare tower; Hugging Face's whole model or vision model.
     """
     found = next((m for m in map(_CLASS_TOKEN.match, state) if m), None)
-    if found:
-        return from_hugging_face(_below(state, found.group(1)))
-    if any(key.startswith("visual.") for key in state):
-        state = _below(state, "visual.")
-    return {key: value for key, value in state.items() if key != "proj"}
+    if found is None:
+        return state
+    state = _below(state, found.group(1))
+    if found.group(2):
+        return from_hugging_face(state)
+    return {key: value for key, value in state.items() if key != "proj" and not _IGNORED.search(key)}
 
 
 def _below(state: State, prefix: str) -> State:
