@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.errors import WeightsError
 from training.config.schema import Config as RunConfig
 from training.detectors.form import Form
-from common.errors import WeightsError
 from training.networks.states import NOT_THEIRS
 from training.networks.weights import State, assign_state, read_state, unwrap_state, without_shared_prefix
 

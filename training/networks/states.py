@@ -175,7 +175,8 @@ def assign_state(
             converted = {}
         second = _misfit(own, converted, may_miss, may_ignore)
         # The message about the names that fit better is the one that helps.
-        state, problem = (converted, second) if second is None or len(own.keys() & converted) else (state, problem)
+        if second is None or len(own.keys() & converted) > len(own.keys() & state):
+            state, problem = converted, second
     if problem:
         raise WeightsError(f"{refused}: {problem}")
     module.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)

@@ -5,8 +5,8 @@ import torch
 from helpers.detector_checks import build
 from parity.fill import load_golden
 
+from common.errors import WeightsError
 from training.detectors import available_detectors
-from training.errors import WeightsError
 from training.networks.conversion.efficientnet_keys import timm_keys
 
 
