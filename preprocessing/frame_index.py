@@ -1,6 +1,7 @@
 """Frames on disk to the JSON index: dataset → label → split → [compression] → video → {label, frames, …}."""
 
 import json
+import os
 import posixpath
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,10 @@ class IndexReport:
     left_out: dict[str, list[str]] = field(default_factory=dict)
     videos: int = 0
     frames: int = 0
+
+    def leave(self, why: str, path: str) -> None:
+        """Remember what is left out."""
+        self.left_out.setdefault(why, []).append(path)
 
     @property
     def notes(self) -> list[str]:
@@ -72,6 +77,7 @@ def build_index(
     index: Index = {}
     for label in rules.labels(dataset):
         _slots(index, label, None)
+    seen: dict[tuple[str, str], tuple[str, str]] = {}
     for group in groups:
         found = find_frames(root, group)
         for why, paths in found.left_out.items():
@@ -86,7 +92,10 @@ def build_index(
         for video in found.videos:
             facts = describe(group, video.name)
             if not facts.splits:
-                report.left_out.setdefault(facts.why, []).append(f"{group.folder}/{video.name}")
+                report.leave(facts.why, f"{group.folder}/{video.name}")
+                continue
+            if not _is_new(seen, root, video, facts.label):
+                report.leave("is a link to a video that counts already", video.folder)
                 continue
             entry = _entry(root, prefix, group, video, facts, as_deepfakebench)
             _place(index, group, video.name, facts, entry, as_deepfakebench)
@@ -114,6 +123,21 @@ def write_indexes(report: IndexReport, folder: Path) -> list[Path]:
         atomic_write(path, json.dumps(content, ensure_ascii=False))
         paths.append(path)
     return paths
+
+
+def _is_new(seen: dict[tuple[str, str], tuple[str, str]], root: Path, video: FrameFolder, label: str) -> bool:
+    """Tell whether a video's frames are not yet in the index through another path.
+
+    Raises:
+        DataError: they are, with another label.
+    """
+    real = os.path.realpath(root / video.folder), video.files[0]
+    known, folder = seen.setdefault(real, (label, video.folder))
+    if known != label:
+        raise DataError(
+            f"{root / video.folder} and {root / folder} are one folder (a link), once {label} and once {known}; remove one"
+        )
+    return folder == video.folder
 
 
 def _entry(

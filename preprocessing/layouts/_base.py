@@ -198,25 +198,32 @@ def find_files(folder: Path, suffixes: Container[str]) -> list[Path]:
 
 
 def check_links(root: Path, groups: list[Group]) -> None:
-    """Refuse a link from one label's folder into another's: whose its videos are, nobody can tell.
+    """Refuse a link that leads from one group's folder to another's: its videos would count twice, perhaps in two classes.
 
     Raises:
-        DataError: names the link.
+        DataError: names the link and both folders.
     """
-    places = [(os.path.realpath(root / group.folder) + os.sep, group) for group in groups]
-    for own, group in places:
+    places: dict[str, Group] = {}
+    for group in groups:
+        own = os.path.realpath(root / group.folder) + os.sep
+        other = places.setdefault(own, group)
+        if other is not group:
+            raise _twice(root / group.folder, root / other.folder)
+    for own, group in places.items():
         for visit in walk(root / group.folder, PRODUCTS):
-            for name in visit.folders:
-                link = root / group.folder / visit.path / name
+            for link in (root / group.folder / visit.path / name for name in visit.folders):
                 if not link.is_symlink():
                     continue
                 target = os.path.realpath(link) + os.sep
-                for place, other in places:
-                    if other.label != group.label and target.startswith(place) and not place.startswith(own):
-                        raise DataError(
-                            f"{link} is a link into {root / other.folder}, so that its videos would be {group.label} and "
-                            f"{other.label}; remove the link"
-                        )
+                for place, other in places.items():
+                    within = target.startswith(place) and not place.startswith(own)
+                    around = place.startswith(target) and not own.startswith(target)
+                    if other is not group and (within or around):
+                        raise _twice(link, root / other.folder)
+
+
+def _twice(link: Path, folder: Path) -> DataError:
+    return DataError(f"{link} is a link to videos of {folder}, which would count twice; remove the link")
 
 
 def _holds_media(folder: Path) -> bool:

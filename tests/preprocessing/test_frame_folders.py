@@ -120,6 +120,18 @@ def test_a_link_among_the_frames_counts_no_video_twice(tmp_path):
     assert set(indexed(tmp_path)) == {"b", "c"}
 
 
+def test_a_link_to_another_groups_frames_counts_no_video_twice(tmp_path, capsys):
+    plant(
+        tmp_path, "Mine/train/real/frames/a/000.png", "Mine/val/real/frames/b/000.png", "Mine/val/fake/frames/c/000.png"
+    )
+    (tmp_path / "Mine/val/real/frames/a").symlink_to("../../../train/real/frames/a")
+    assert set(indexed(tmp_path)) == {"a", "b", "c"}
+    assert "left out: 1 (is a link to a video that counts already): val/real/frames/a" in capsys.readouterr().out
+    (tmp_path / "Mine/val/fake/frames/a").symlink_to("../../../train/real/frames/a")
+    with pytest.raises(DataError, match=r"val/fake/frames/a and .*train/real/frames/a are one folder \(a link\)"):
+        indexed(tmp_path)
+
+
 def test_folders_with_videos_of_one_name_keep_all(tmp_path):
     paths = [f"Mine/train/{kind}/frames/v/000.png" for kind in ("REAL", "Real", "real")]
     paths.append("Mine/train/REAL/frames/train_Real_v/000.png")  # what the second would be called

@@ -105,9 +105,26 @@ def test_a_link_does_not_multiply_a_datasets_videos(tmp_path):
     real, fake = rules.groups(tmp_path, "Mine")
     check_links(tmp_path, [real, fake])
     assert [video.path for video in rules.sources(tmp_path, real)] == ["real/a.mp4", "real/b.mp4"]
-    (tmp_path / "real/more").symlink_to("../fake")
-    with pytest.raises(DataError, match=r"real/more is a link into .*fake.* Mine_real and Mine_fake"):
-        check_links(tmp_path, [real, fake])
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("real/more", "../fake"),
+        ("real/more", "../fake/deeper"),
+        ("train/real/more", "../../val/real"),
+        ("train/real/more", "../../val"),
+        ("test/real", "../train/real"),
+    ],
+)
+def test_a_link_from_one_class_or_split_to_another_is_refused(tmp_path, link, target):
+    folders = ("real", "fake/deeper", "train/real", "val/real", "test/fake")
+    touch(tmp_path, *(f"{folder}/{n}.mp4" for n, folder in enumerate(folders)))
+    rules = find_layout("Mine", "custom")
+    check_links(tmp_path, rules.groups(tmp_path, "Mine"))
+    (tmp_path / link).symlink_to(target)
+    with pytest.raises(DataError, match=rf"{link} is a link to videos of .*, which would count twice"):
+        check_links(tmp_path, rules.groups(tmp_path, "Mine"))
 
 
 def test_what_preprocessing_leaves_out_is_counted_and_named(tmp_path, capsys):
