@@ -18,7 +18,7 @@ from typing import Any
 
 from analysis.reporting.sheet import Sheet, to_markdown, write_csv, write_sheet
 from analysis.reproduction.jobs import Job, run_missing
-from common.cli import add_common, run
+from common.cli import add_common, add_set, run
 from common.errors import ConfigError, DataError
 
 FULL = "full"
@@ -248,7 +248,7 @@ def _parser() -> argparse.ArgumentParser:
         help="variants (default: analysis/ablation.yaml)",
     )
     parser.add_argument("--out", default="logs/ablation", metavar="DIR", help="default: logs/ablation")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override for every run")
+    add_set(parser, "an override for every run")
     parser.add_argument("--seeds", nargs="+", type=int, help="instead of the plan's")
     parser.add_argument("--only", nargs="+", metavar="VARIANT", help=f"these variants (and `{FULL}`) only")
     parser.add_argument("--detector_path", metavar="YAML", help="instead of the plan's")

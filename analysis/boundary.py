@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.cli import add_common, run
+from common.cli import add_common, add_set, run
 
 MAPS = ("W", "Sobel")
 
@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         "--band", type=float, default=0.04, help="half width of the band, share of the side (default 0.04)"
     )
     parser.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key of the configuration")
+    add_set(parser)
     add_common(parser)
     return parser
 

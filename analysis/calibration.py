@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from common.cli import add_common, run
+from common.cli import add_common, add_set, run
 from common.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ def _parser() -> argparse.ArgumentParser:
         "--tpr", type=float, default=0.95, help="share of fakes that the threshold must find (default 0.95)"
     )
     parser.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key of the configuration")
+    add_set(parser)
     add_common(parser)
     return parser
 

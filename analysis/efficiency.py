@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.reporting.sheet import Sheet, write_csv, write_sheet
-from common.cli import add_common, figures, run
+from common.cli import add_common, add_set, figures, run
 from common.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, default=8, help="images a batch (default 8)")
     parser.add_argument("--repeats", type=int, default=7, help="measured calls (default 7)")
     parser.add_argument("--device", default=None, metavar="cpu|cuda", help="default: a GPU where there is one")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key of the configuration")
+    add_set(parser)
     add_common(parser)
     return parser
 

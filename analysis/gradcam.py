@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.cli import add_common, run
+from common.cli import add_common, add_set, run
 
 if TYPE_CHECKING:
     from prediction.trained import Video
@@ -204,7 +204,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--measure", type=int, default=24, help="faces that faithfulness is measured on (default 24)")
     parser.add_argument("--seed", type=int, default=0, help="of the random order")
     parser.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key of the configuration")
+    add_set(parser)
     add_common(parser)
     return parser
 

@@ -3,17 +3,51 @@
 import argparse
 import math
 import os
+import re
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from common.errors import ProjectError
 from common.io import NO_PLACE
+
+_SETTING = re.compile(r"[A-Za-z_][\w.-]*=")
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every command understands."""
     parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+
+
+def add_set(parser: argparse.ArgumentParser, what: str = "any key of the configuration") -> None:
+    """Add `--set KEY=VALUE …`, once with several or several times with one; words that are no `KEY=VALUE` stay arguments."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help=f"{what}; several may follow, and it may be repeated",
+    )
+    parse = parser.parse_known_args
+
+    # argparse would also give --set the files that follow it.
+    def one_by_one(args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        return parse(_one_set_each(sys.argv[1:] if args is None else args), namespace)
+
+    parser.parse_known_args = one_by_one  # type: ignore[method-assign,assignment]
+
+
+def _one_set_each(words: Sequence[str]) -> list[str]:
+    """Write `--set a=1 b=2` as `--set a=1 --set b=2`."""
+    done: list[str] = []
+    inside = False
+    for word in words:
+        first = inside and done[-1] == "--set"
+        inside = word == "--set" or word.startswith("--set=") or (inside and (first or bool(_SETTING.match(word))))
+        if inside and not first and not word.startswith("--set"):
+            done.append("--set")
+        done.append(word)
+    return done
 
 
 def figures(value: float, digits: int = 3) -> str:

@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from common.cli import add_common, run
+from common.cli import add_common, add_set, run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--num_frames", type=int, default=32, metavar="N", help="frames looked at in a video (default 32)")
     p.add_argument("--json", metavar="FILE", help="write the scores of all frames there")
     p.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
-    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key of the configuration")
+    add_set(p)
     add_common(p)
     return p
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.cli import add_set
 from common.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Trained:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every tool with a detector understands."""
     parser.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key of the configuration")
+    add_set(parser)
 
 
 def load_trained(run_dir: str | Path, overrides: Sequence[str] = (), device: str | None = None) -> Trained:

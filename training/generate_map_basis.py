@@ -8,7 +8,7 @@ The file is what `map_basis` of ffd.yaml names when `maptype` is `mam`.
 import argparse
 from pathlib import Path
 
-from common.cli import add_common, run
+from common.cli import add_common, add_set, run
 
 DEFAULT = Path(__file__).parent / "config" / "detector" / "ffd.yaml"
 
@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--masks", type=int, default=100, metavar="N", help="masks per manipulation (default: the paper's 100)"
     )
-    p.add_argument("--set", action="append", metavar="KEY=VALUE", help="any key of the configuration (repeatable)")
+    add_set(p)
     add_common(p)
     return p
 

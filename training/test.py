@@ -8,7 +8,7 @@
 import argparse
 from pathlib import Path
 
-from common.cli import add_common, run
+from common.cli import add_common, add_set, run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--local_rank", "--local-rank", type=int, default=None, help=argparse.SUPPRESS)
     p.add_argument("--seed", type=int, metavar="N", help="manualSeed (bootstrap intervals)")
     p.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
-    p.add_argument("--set", action="append", metavar="KEY=VALUE", help="any key of the configuration (repeatable)")
+    add_set(p)
     add_common(p)
     return p
 

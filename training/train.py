@@ -7,7 +7,7 @@
 import argparse
 from pathlib import Path
 
-from common.cli import add_common, run
+from common.cli import add_common, add_set, run
 
 DEFAULT = Path(__file__).parent / "config" / "detector" / "demo.yaml"
 
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--log_dir", metavar="DIR", help="the run directory itself (default: logs/<detector>/<time>)")
     p.add_argument("--seed", type=int, metavar="N", help="manualSeed")
     p.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
-    p.add_argument("--set", action="append", metavar="KEY=VALUE", help="any key of the configuration (repeatable)")
+    add_set(p)
     add_common(p)
     return p
 

@@ -20,6 +20,9 @@ from training.config.schema import Section
 from training.ops.full_precision import full_precision
 from training.ops.wavelet import Wavelet2d
 
+# A whole number is a block, one with a point a share of the depth: 0.5 is the middle of any tower.
+Block = Annotated[int, Field(ge=0, strict=True)] | Annotated[float, Field(ge=0, lt=1, strict=True)]
+
 
 class FreqAdapterConfig(Section):
     """Keys of the Freq-Adapter."""
@@ -29,7 +32,9 @@ class FreqAdapterConfig(Section):
     wavelet: str = "db2"
     levels: int = Field(2, ge=1, le=3)
     channels: int = Field(48, ge=4, description="width of the branches' encoders")
-    inject: list[int] | None = Field(None, description="blocks that take frequency tokens; null: first and middle")
+    inject: list[Block] | None = Field(
+        None, description="blocks that take frequency tokens: numbers, or shares of the depth; null: first and middle"
+    )
 
 
 def squash(x: Tensor) -> Tensor:
@@ -109,8 +114,7 @@ class FreqAdapter(nn.Module):
             nn.Conv2d(parts * config.channels, width, 1), nn.GELU(), nn.Conv2d(width, width, 1)
         )
         self.norm = nn.LayerNorm(width)
-        blocks = config.inject if config.inject is not None else sorted({0, depth // 2})
-        self.blocks = _checked(blocks, depth)
+        self.blocks = chosen_blocks([0.0, 0.5] if config.inject is None else config.inject, depth)
         self.gates = nn.ParameterDict({str(block): nn.Parameter(torch.zeros(width)) for block in self.blocks})
 
     def forward(self, image: Tensor, grid: tuple[int, int]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -139,12 +143,17 @@ class FreqAdapter(nn.Module):
         return {block: tokens * self.gates[str(block)] for block in self.blocks}
 
 
-def _checked(blocks: Sequence[int], depth: int) -> list[int]:
+def chosen_blocks(wanted: Sequence[int | float], depth: int) -> list[int]:
+    """Return the numbers of blocks of a tower of that depth; shares fall on the block that begins at them or before."""
     from common.errors import ConfigError
 
+    blocks = dict.fromkeys(int(block * depth) if isinstance(block, float) else block for block in wanted)
     wrong = [block for block in blocks if not 0 <= block < depth]
     if wrong:
-        raise ConfigError(f"freq_adapter.inject: block {wrong[0]} is not among the tower's blocks 0 to {depth - 1}")
+        raise ConfigError(
+            f"freq_adapter.inject: block {wrong[0]} is not among the tower's blocks 0 to {depth - 1}; "
+            "shares of the depth such as 0.25 fit any tower"
+        )
     return list(blocks)
 
 

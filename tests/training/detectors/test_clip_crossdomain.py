@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from training.batch import DataInfo
+from training.config import CONFIG_DIR, load_config
 from training.detectors import build_detector
 from training.detectors.base import Clock
 from training.detectors.parts.clip_crossdomain.boundary_loss import boundary_target
@@ -300,3 +301,16 @@ def test_published_towers_train_a_few_steps(backbone, side, blocks):
     values = [stepper.step(batch(2, side=side), step)[0]["cls"] for step in range(3)]
     assert values[-1] < values[0]
     assert all(gate.abs().sum() > 0 for gate in detector.freq.gates.values())
+
+
+@pytest.mark.parametrize("name", ["clip_crossdomain", "demo"])
+@pytest.mark.parametrize("backbone", ["tiny", "demo", "ViT-B-16", "ViT-L-14"])
+def test_the_settings_as_they_are_fit_towers_of_any_depth(name, backbone):
+    config = load_config(
+        CONFIG_DIR / f"detector/{name}.yaml", [f"backbone_name={backbone}", "resolution=224", "pretrained=null"]
+    )
+    with torch.device("meta"):
+        detector = build_detector(config, DataInfo(), pretrained=False)
+    assert all(block < detector.tower.depth for block in detector.freq.blocks)
+    if (name, backbone) == ("clip_crossdomain", "ViT-L-14"):
+        assert detector.freq.blocks == [0, 6, 12, 18]

@@ -88,6 +88,23 @@ def test_freq_adapter_refuses_blocks_that_are_not_there():
         FreqAdapter(FreqAdapterConfig(inject=[4]), width=12, depth=4)
 
 
+@pytest.mark.parametrize(
+    ("depth", "blocks"), [(2, [0, 1]), (4, [0, 1, 2, 3]), (12, [0, 3, 6, 9]), (24, [0, 6, 12, 18])]
+)
+def test_blocks_given_as_shares_fit_a_tower_of_any_depth(depth, blocks):
+    shares = FreqAdapterConfig(inject=[0.0, 0.25, 0.5, 0.75])
+    assert FreqAdapter(shares, width=12, depth=depth).blocks == blocks
+    assert FreqAdapter(FreqAdapterConfig(), width=12, depth=depth).blocks == [0, depth // 2]
+    mixed = FreqAdapter(FreqAdapterConfig(inject=[0, 1, 0.5]), width=12, depth=depth).blocks
+    assert mixed == list(dict.fromkeys([0, 1, depth // 2]))
+
+
+@pytest.mark.parametrize("wrong", [1.0, 1.5, -0.25, -1, True, "0.5"])
+def test_neither_blocks_nor_shares(wrong):
+    with pytest.raises(ValueError, match="inject"):
+        FreqAdapterConfig(inject=[wrong])
+
+
 def planted_seam(size=64, seed=0):
     """A smooth image with sensor noise, and a disc whose noise was smoothed away and which is a little brighter."""
     rng = np.random.default_rng(seed)
