@@ -1,6 +1,8 @@
 """The data path from an index file to batches, on a tiny pack of the field's shape."""
 
 import shutil
+import struct
+import zlib
 
 import pytest
 import torch
@@ -272,3 +274,14 @@ def test_a_fake_without_its_mask_is_an_error_where_masks_are_asked_for(tmp_path)
     paths = write_pack(tmp_path)
     shutil.rmtree(tmp_path / "rgb/FaceForensics++/manipulated_sequences/Deepfakes/c23/masks")
     assert "masks" in error_of(paths, with_mask=True)
+
+
+def test_a_picture_that_claims_too_much_is_skipped_like_any_other(tmp_path):
+    paths = write_pack(tmp_path)
+    bad = tmp_path / "rgb/FaceForensics++/original_sequences/youtube/c23/frames/953/000.png"
+    header = struct.pack(">4sIIBBBBB", b"IHDR", 40000, 40000, 8, 2, 0, 0, 0)
+    bad.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)))
+    assert "40000x40000" in error_of(paths, "test")
+    loader = build_loader(make(paths, data={"on_error": "skip"}), "test")
+    assert sum(len(batch["label"]) for batch in loader) == 9
+    assert "max_pixels" in loader.skipped[0]

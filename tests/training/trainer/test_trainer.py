@@ -12,7 +12,7 @@ from helpers.pack import write_pack
 from torch import nn
 
 from common.cli import figures
-from common.errors import ConfigError
+from common.errors import ConfigError, DataError
 from common.rundir import RunDir
 from training.config.schema import Config
 from training.dataset import build_loader
@@ -294,6 +294,16 @@ def test_cached_features_leave_out_what_cannot_be_read(tmp_path):
     assert len(trainer.train_loader.skipped) == 1
     trainer.fit()
     assert np.isfinite(flat(detector).numpy()).all()
+
+
+def test_cached_features_of_nothing_readable_are_a_sentence(tmp_path):
+    write_pack(tmp_path)
+    for frame in (tmp_path / "rgb").rglob("frames/*/*.png"):
+        frame.write_bytes(b"no picture")
+    detector = probe(tmp_path, cache_features=True, data={"on_error": "skip"})
+    trainer = make(tmp_path, tmp_path / "run", detector)
+    with pytest.raises(DataError, match=r"not one frame of the training set could be read \(28 skipped, first .*no"):
+        list(trainer.train_loader)
 
 
 def test_cached_features_are_refused_where_they_would_be_wrong(data, tmp_path):

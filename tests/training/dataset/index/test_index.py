@@ -11,6 +11,7 @@ from helpers.pack import write_pack
 
 from common.datasets import identities
 from common.errors import DataError
+from common.io import read_json
 from training.config.schema import Config
 from training.dataset.index import table_cache
 from training.dataset.index.json_stream import leaves
@@ -406,3 +407,110 @@ def test_memory_per_frame_is_a_few_bytes(tmp_path, fresh):
     path = write(tmp_path, "FF-DF", {"FF-real": {"train": entries}})
     table_cache.load_table(path, "FF-DF")
     assert table_cache.cache_path(path).stat().st_size < 24 * 30_000
+
+
+# --- files of other machines, and damaged ones -------------------------------------------------------------------------
+
+
+def one_video(*frames: str) -> dict:
+    return {"FF-real": {"train": {"1": {"label": "FF-real", "frames": list(frames)}}}}
+
+
+@pytest.mark.parametrize(
+    ("foreign", "prefix", "here"),
+    [
+        ("/cluster/home/rgb/F/frames/1/0.png", "/cluster/home/rgb", ""),
+        ("/cluster/home/rgb/F/frames/1/0.png", "/cluster/home/rgb/", "{root}"),
+        ("/cluster/home/rgb/F/frames/1/0.png", "/cluster", "../nowhere"),
+        ("D:\\data\\rgb\\F\\frames\\1\\0.png", "D:\\data\\rgb", "{root}"),
+        ("D:\\data\\rgb\\F\\frames\\1\\0.png", "d:/Data/rgb/", ""),
+        ("\\\\server\\share\\F\\frames\\1\\0.png", "\\\\server\\share", ""),
+        ("../other/F/frames/1/0.png", "../other", ""),
+    ],
+)
+def test_paths_of_another_machine_are_mapped(tmp_path, foreign, prefix, here):
+    write(tmp_path, "FF-DF", one_video(foreign))
+    rgb = str(tmp_path / "rgb")
+    keys = {"path_prefix": {prefix: here.format(root=rgb), "/cluster/home/rgb": "", "/clust": "/wrong"}}
+    index = load_index(config(tmp_path, rgb_dir=rgb, **keys), ["FF-DF"], "train")
+    assert index.frame(0, 0) == ("F/frames/1/0.png", 0)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        "/cluster/home/me/FaceForensics++/orig/c23/frames/1/0.png",
+        "D:\\data\\rgb\\F\\orig\\frames\\1\\0.png",
+        "/mnt/a/b/c/F/frames/1/0.png",
+    ],
+)
+def test_an_unmapped_path_is_answered_with_the_line_that_maps_it(tmp_path, foreign):
+    (tmp_path / "rgb/F").mkdir(parents=True)
+    write(tmp_path, "FF-DF", one_video(foreign))
+    message = error_of(tmp_path)
+    line = message[message.index("path_prefix: ") + len("path_prefix: ") : message.index("}`") + 1]
+    index = load_index(config(tmp_path, path_prefix=json.loads(line)), ["FF-DF"], "train")
+    assert index.frame(0, 0)[0].endswith("frames/1/0.png")
+    assert index.frame(0, 0)[0].startswith("F")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("dataset", ["FF-DF", "FF-DF_c40"])
+def test_a_byte_order_mark_is_no_damage(tmp_path, encoding, dataset):
+    content = {"FF-DF": {"FF-real": {"train": {level: {"1": entry("1")} for level in ("c23", "c40")}}}}
+    (tmp_path / f"{dataset}.json").write_bytes(json.dumps(content).encode(encoding))
+    assert len(load_index(config(tmp_path), [dataset], "train")) == 1
+    assert read_json(tmp_path / f"{dataset}.json") == content
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"),
+    [
+        (["1700000000040", "1700000000000"], [1700000000000, 1700000000040]),
+        (["3", "20231125123456789012345"], [0, 1]),
+        (["frame_9223372036854775807"], [9223372036854775807]),
+        (["1" * 5000, "2"], [0, 2]),
+    ],
+)
+def test_frame_numbers_of_any_size_are_read(tmp_path, names, numbers):
+    write(tmp_path, "FF-DF", one_video(*(f"F/frames/1/{name}.png" for name in names)))
+    for _ in range(2):  # from the JSON and from its cache
+        table_cache._load.cache_clear()
+        index = load_index(config(tmp_path), ["FF-DF"], "train")
+        assert [index.frame(0, i)[1] for i in range(len(numbers))] == numbers
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":' * 100_000,
+        "[" * 100_000,
+        '{"FF-DF": {"FF-real": {"train": {"1": {"frames": ' + "[" * 100_000,
+        '{"FF-DF": {"FF-real": {"train": {"1": {"frames": ["a/\\u0000/0.png"]}}}}}',
+        '{"FF-DF": {"FF-real": {"train": {"1": {"frames": ["a/\\udc80/0.png"]}}}}}',
+        '{"FF-DF": {"FF-real": {"train": {"1\\ud800": {"frames": ["a/frames/0.png"]}}}}}',
+        '{"FF-DF": {"FF-real": {"train": {"1": {"label": "\\ud800", "frames": ["a/frames/0.png"]}}}}}',
+        '{"FF-DF": {"FF-real": {"train": {"1": {"masks": ["a\\u0000"], "frames": ["a/frames/0.png"]}}}}}',
+        '{"FF-DF": {"FF-real": {"train": {"1": {"target_id": "\\ud800", "frames": ["a/frames/0.png"]}}}}}',
+        '{"FF-DF": {"FF-real": {"train": {"1": {"x": %s, "frames": ["a/frames/0.png"]}}}}}' % ("9" * 5000),
+    ],
+)
+def test_damage_of_any_kind_is_one_sentence(tmp_path, text):
+    write(tmp_path, "FF-DF", text)
+    assert "FF-DF.json" in error_of(tmp_path)
+    (tmp_path / "note.json").write_text(text if text.startswith(("[", '{"a"')) else "[" * 100_000)
+    with pytest.raises(DataError, match=r"note\.json is nested too deep"):
+        read_json(tmp_path / "note.json")
+
+
+@pytest.mark.parametrize("link", ["F", "F/frames", "F/frames/1"])
+def test_a_linked_folder_that_leads_out_is_met_when_the_index_is_loaded(tmp_path, link):
+    (tmp_path / "secret/frames/1").mkdir(parents=True)
+    place = tmp_path / "rgb" / link
+    place.parent.mkdir(parents=True)
+    place.symlink_to(tmp_path / "secret" / link[2:])
+    write(tmp_path, "FF-DF", one_video("F/frames/1/0.png"))
+    assert f"{place} is a link that leads out of rgb_dir" in error_of(tmp_path)
+    allowed = config(tmp_path, data={"roots": [str(tmp_path / "secret")]})
+    assert load_index(allowed, ["FF-DF"], "train").frame(0, 0)[0] == "F/frames/1/0.png"
+    assert len(load_index(config(tmp_path, lmdb=True), ["FF-DF"], "train")) == 1  # no file is read there

@@ -1,5 +1,8 @@
 """Recipes: what a draw, a sample and a batch are; pairs; and how a recipe is found."""
 
+import json
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -19,6 +22,8 @@ from training.dataset.recipes.recipe import (
     recipe_class,
     register_recipe,
 )
+from training.detectors.registry import detector_class
+from training.loss.masked import known_masks
 
 LABELS = {"FF-real": 0, "FF-DF": 1, "FF-NT": 1}
 
@@ -226,3 +231,65 @@ def test_pairs_need_both_classes(paths, tmp_path):
     only = write_pack(tmp_path, videos={"FF-real": {"train": ["071"]}})
     with pytest.raises(DataError, match="pairs need real and fake"):
         pairs(only)
+
+
+# --- unknown masks -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shifter(tmp_path):
+    """FaceForensics++ with masks (of one video only half), and FaceShifter without any, as rearrange.py writes them."""
+    paths = write_pack(tmp_path, frames=4)
+    index = json.loads((tmp_path / "json/FaceForensics++.json").read_text())["FaceForensics++"]
+    short = index["FF-DF"]["train"]["c23"]["071_054"]
+    for mask in short["masks"][2:]:
+        (tmp_path / "rgb" / mask.removeprefix("./datasets/")).unlink()
+    short["masks"] = short["masks"][:2]
+    (tmp_path / "json/FaceForensics++.json").write_text(json.dumps({"FaceForensics++": index}))
+    write_pack(tmp_path, frames=4, name="FaceShifter", videos={"FF-DF": {"train": ["100_101"]}})
+    for folder in (tmp_path / "rgb/FaceShifter").rglob("masks"):
+        shutil.rmtree(folder)
+    index = json.loads((tmp_path / "json/FaceShifter.json").read_text())["FaceShifter"]
+    entry = index["FF-DF"]["train"]["c23"]["100_101"]
+    del entry["masks"]
+    entry["label"] = "FF-SH"
+    (tmp_path / "json/FaceShifter.json").write_text(json.dumps({"FaceShifter": index}))
+    return {**paths, "train_dataset": ["FaceForensics++", "FaceShifter"], "label_dict": {**LABELS, "FF-SH": 1}}
+
+
+@pytest.mark.parametrize("keys", [{}, {"video_mode": True, "clip_size": 2}, {"dataset_type": "pairs"}])
+def test_frames_without_a_mask_have_an_unknown_one(shifter, keys, caplog):
+    loader = build_loader(make(shifter, with_mask=True, **keys), "train")
+    assert "no mask of FF-SH is listed" in caplog.text
+    known: dict[str, list[bool]] = {}
+    for batch in loader:
+        for video, fact in zip(batch["video"], known_masks(batch["mask"], batch["label"]).tolist(), strict=True):
+            known.setdefault(video, []).append(fact)
+    assert not any(known["FaceShifter/FF-SH/c23/100_101"])
+    half = known["FaceForensics++/FF-DF/c23/071_054"]
+    assert sum(half) == len(half) / 2
+    rest = [
+        fact
+        for video, facts in known.items()
+        if "FF-SH" not in video and "DF/c23/071_054" not in video
+        for fact in facts
+    ]
+    assert rest
+    assert all(rest)
+
+
+def test_a_mask_that_the_index_lists_must_be_there(shifter, tmp_path):
+    next((tmp_path / "rgb").rglob("masks/054_071/000.png")).unlink()
+    with pytest.raises(DataError, match=r"no such file: .*masks/054_071/000\.png; the index names it"):
+        list(build_loader(make(shifter, with_mask=True), "train"))
+
+
+def test_a_detector_taught_with_masks_trains_where_some_are_unknown(shifter):
+    config = make(shifter, with_mask=True, resolution=64)
+    batch = next(iter(build_loader(config, "train")))
+    cls = detector_class("ffd")
+    detector = cls(cls.Config(model_name="ffd", resolution=64), pretrained=False)
+    batch = detector.prepare(dict(batch))
+    losses = detector.get_losses(batch, detector(batch))
+    losses["overall"].backward()
+    assert torch.isfinite(losses["mask"])
