@@ -187,8 +187,8 @@ def without_tested(val: Predictions, tests: Iterable[Predictions]) -> Prediction
     Raises:
         DataError: no row is left.
     """
-    tested = {_same_video(name) for test in tests for name in np.unique(test.video).tolist()}
-    kept = val.where(np.array([_same_video(name) not in tested for name in val.video.tolist()], bool))
+    tested = {key for test in tests for key in _same_videos(test)}
+    kept = val.where(np.array([key not in tested for key in _same_videos(val)], bool))
     if not len(kept.prob):
         raise DataError(
             "every validation video also stands in a test set, and fitting on the test would be no calibration; "
@@ -197,12 +197,15 @@ def without_tested(val: Predictions, tests: Iterable[Predictions]) -> Prediction
     return kept
 
 
-def _same_video(name: str) -> str:
-    """Return `family/label/name` of a unique name, as `Index.same_video_keys` does."""
-    from common.datasets import family
+def _same_videos(rows: Predictions) -> list[str]:
+    """Return the key of each row's video, as `Index.same_video_keys` gives it, out of its unique name."""
+    from common.datasets import same_video_key
 
-    dataset, label, *_, own = name.split("/")
-    return f"{family(dataset)}/{label}/{own}"
+    parts = [name.split("/") for name in rows.video.tolist()]
+    return [
+        same_video_key(dataset, label, bool(fake), own)
+        for (dataset, label, *_, own), fake in zip(parts, rows.label.tolist(), strict=True)
+    ]
 
 
 def _write(run_dir: Path, point: dict, judged: dict[str, dict], data: dict[str, Any]) -> None:

@@ -97,6 +97,9 @@ def test_validation_videos_that_stand_in_a_test_set_are_left_out():
         "FaceForensics++/fake/c23/3_4",
         "FaceForensics++/real/c23/1",
     ]
+    other = predictions("Celeb-DF-v1/CelebDFv1_fake/id0_id1_0001", "Celeb-DF-v1/CelebDFv1_fake/id0_id2_0001")
+    again = predictions("Celeb-DF-v2/CelebDFv2_fake/id0_id1_0001")
+    assert np.unique(without_tested(other, [again]).video).tolist() == ["Celeb-DF-v1/CelebDFv1_fake/id0_id2_0001"]
     with pytest.raises(DataError, match="every validation video also stands in a test set"):
         without_tested(val, [val])
 
