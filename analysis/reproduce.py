@@ -112,7 +112,7 @@ def check(scale: Scale, jobs: Sequence[Job], measured: Sequence[Job], fetch: boo
     from analysis.reproduction.requirements import missing
 
     # Whatever is missing is said first: a setting that cannot be read would stop the question of what is done.
-    problems = missing([job for job in jobs if not job.tested or job in measured], fetch)
+    problems = missing([job for job in jobs if not job.tested or job in measured], fetch, scale.fewest_videos)
     for problem in problems:
         print(f"missing: {problem}", file=sys.stderr)
     if problems:

@@ -39,9 +39,24 @@ _DOMAINS = {"ff": "FaceForensics++", "cdf": "Celeb-DF"}
 _VERSION = re.compile(r"v\d+(?=_|$)")
 
 
+# Names of one dataset, any of which its files may carry.
+_ONE_DATASET = (("FFIW-10K", "FFIW"),)
+
+
+def plain_name(dataset: str) -> str:
+    """Return a dataset's name without a compression at its end (`_c23`), the first of those that mean the same."""
+    base = _LEVEL.sub("", dataset)
+    return next((names[0] for names in _ONE_DATASET if base in names), base)
+
+
+def other_names(dataset: str) -> tuple[str, ...]:
+    """Return the further names of a dataset: `FFIW` is `FFIW-10K`."""
+    return next((tuple(n for n in names if n != dataset) for names in _ONE_DATASET if dataset in names), ())
+
+
 def family(dataset: str) -> str:
     """Return the family of a dataset: within it a name means one person, and a video's name one video."""
-    base = _LEVEL.sub("", dataset)
+    base = plain_name(dataset)
     if base in FFPP:
         return "FaceForensics++"
     if base.startswith("Celeb-DF"):

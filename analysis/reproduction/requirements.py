@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.reproduction.jobs import Job
+from common.datasets import plain_name
 from common.errors import ProjectError
 
 if TYPE_CHECKING:
@@ -22,15 +24,22 @@ _DATA = (
     "with_mask",
     "with_landmark",
 )
+_WHY = {"train": "", "val": ", since it chooses the checkpoint", "test": ""}
 _WEIGHTS = ("model_name", "pretrained", "backbone_name", "backbone_config")
 
 
-def missing(jobs: Iterable[Job], fetch: bool = False) -> list[str]:
+SPLITS = Path(__file__).parents[1] / "reference" / "splits.csv"
+_HANDFUL = 5  # of each class, where no count is published
+_SHARE = 0.9  # of the published count: videos without a face, or that cannot be read, are left out
+
+
+def missing(jobs: Iterable[Job], fetch: bool = False, fewest: int | None = None) -> list[str]:
     """Return a sentence for each thing that is missing or wrong, each once; empty when the runs can begin.
 
-    Of every dataset and split the index is read whole, and of its first and of its last video a frame, with landmarks and mask
-    where training asks for them. Weights must lie on this machine, and fit; with `fetch`, those that a tag names are fetched
-    now, which can take long.
+    Of every dataset and split the index is read whole and its videos are counted, those of the validation split that chooses the
+    checkpoint too: about as many as are published must be there, of unknown datasets a handful, or `fewest` of each class. Of
+    the first and of the last video a frame is read, with landmarks and mask where training asks for them. Weights must lie on
+    this machine, and fit; with `fetch`, those that a tag names are fetched now, which can take long.
     """
     found: dict[str, None] = {}
     seen: set[str] = set()
@@ -40,7 +49,7 @@ def missing(jobs: Iterable[Job], fetch: bool = False) -> list[str]:
         except ProjectError as error:
             found[str(error)] = None
             continue
-        for sentence in (*_missing_data(config, seen), *_missing_weights(config, job, seen, fetch)):
+        for sentence in (*_missing_data(config, seen, fewest), *_missing_weights(config, job, seen, fetch)):
             found[sentence] = None
     return list(found)
 
@@ -52,29 +61,75 @@ def _first_time(config: Config, keys: Iterable[str], extra: str, seen: set[str])
     return not known
 
 
-def _missing_data(config: Config, seen: set[str]) -> Iterator[str]:
-    named = {"train": config.train_dataset, "val": config.val_dataset or [], "test": config.test_dataset}
+def _missing_data(config: Config, seen: set[str], fewest: int | None) -> Iterator[str]:
+    named = {
+        "train": config.train_dataset,
+        "val": config.val_dataset or _validated(config),
+        "test": config.test_dataset,
+    }
     for split, names in named.items():
         for name in names:
             if _first_time(config, _DATA, f"{split} {name}", seen):
                 try:
-                    _look_at(config, name, split)
+                    _look_at(config, name, split, fewest)
                 except ProjectError as error:
                     yield str(error)
 
 
-def _look_at(config: Config, dataset: str, split: str) -> None:
-    """Raise DataError when a split of a dataset cannot be used."""
+def _validated(config: Config) -> list[str]:
+    """Return the training sets whose validation split chooses the checkpoint; all of them where none has one."""
+    from training.dataset.index.selection import has_split
+
+    try:
+        return [name for name in config.train_dataset if has_split(config, name, "val")] or config.train_dataset
+    except ProjectError:
+        return config.train_dataset
+
+
+def published_counts(dataset: str, split: str) -> tuple[int, int] | None:
+    """Return how many real and fake videos a split is published with; None where that is not known."""
+    with open(SPLITS, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if (row["dataset"], row["split"]) == (plain_name(dataset), split):
+                return int(row["real"]), int(row["fake"])
+    return None
+
+
+def _too_few(dataset: str, split: str, counts: tuple[int, int], fewest: int | None) -> str:
+    """Return what a split lacks, as a sentence's end; empty when it holds enough."""
+    published = published_counts(dataset, split) if fewest is None else None
+    wanted = [_SHARE * count for count in published] if published else [fewest or _HANDFUL] * 2
+    lacking = [word for word, count, needed in zip(("real", "fake"), counts, wanted) if count < needed]
+    if not lacking:
+        return ""
+    held = f"holds {counts[0]} real and {counts[1]} fake videos, "
+    if published:
+        return held + f"and {published[0]} and {published[1]} are published"
+    return held + f"and a reproduction needs at least {fewest or _HANDFUL} of each"
+
+
+def _look_at(config: Config, dataset: str, split: str, fewest: int | None) -> None:
+    """Raise DataError when a split of a dataset cannot be used, or is too small for what the run is to show."""
     from common.errors import DataError
-    from training.dataset.index.selection import load_index
+    from training.dataset.index.selection import has_split, load_index
     from training.dataset.storage import forgery_mask, open_storage
 
+    if not has_split(config, dataset, split):
+        raise DataError(
+            f"the {split} split of {dataset} is empty; write its index again with rearrange.py{_WHY[split]}"
+        )
     index = load_index(config, [dataset], split)
-    for word, count in zip(("real", "fake"), index.label_counts()):
+    counts = index.label_counts()
+    for word, count in zip(("real", "fake"), counts):
         if not count:
             raise DataError(
                 f"the {split} split of {dataset} holds no {word} video; write its index again with rearrange.py"
             )
+    if lack := _too_few(dataset, split, counts, fewest):
+        raise DataError(
+            f"the {split} split of {dataset} {lack}; preprocess the others and write its index again with rearrange.py, or "
+            "set fewest_videos in a scale of your own"
+        )
     storage = open_storage(config, dataset)
     for video in sorted({0, len(index) - 1}):
         storage.read_image(index.frame(video, 0)[0])

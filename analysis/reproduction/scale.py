@@ -48,12 +48,14 @@ class Scale(Section):
 
     Attributes:
         note: what the settings are, a sentence in every run of the command. prepare: the command that makes the data.
+        fewest_videos: of each class that every split needs; null: about as many as are published, and 5 where that is unknown.
         set: overrides of all runs. published: show the benchmark's published figures beside ours.
         cross_domain, comparison: the detectors of the main table, and of the table with tests between them.
     """
 
     note: str = ""
     prepare: str | None = None
+    fewest_videos: int | None = Field(None, ge=1)
     seeds: list[int] = Field(min_length=1)
     set: list[str] = []
     train_dataset: list[str] = Field(min_length=1)

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ import yaml
 from helpers.pack import VIDEOS, write_pack
 
 from analysis import reproduce
+from analysis.reproduction import requirements
 from analysis.reproduction.scale import SCALES, read_scale
+from common.datasets import other_names
 from common.errors import ConfigError, DataError
 
 ROOT = Path(__file__).parents[2]
@@ -134,6 +137,56 @@ def test_check_says_what_is_there_and_runs_nothing(data, tmp_path, capsys, monke
     assert not (tmp_path / "out").exists()
     with pytest.raises(DataError, match="missing"):
         reproduce.main([*line, "--test_dataset", "Unknown"])
+
+
+FOUR = {"FF-real": {"train": ["071"], "test": ["953"]}, "FF-DF": {"train": ["071_054"], "test": ["953_974"]}}
+
+
+def whole(real, fake, splits=("train", "val", "test")):
+    """Return videos of so many of each class, by label and split."""
+    kinds = (("FF-real", real, ""), ("FF-DF", fake, "_x"))
+    return {label: {s: [f"{s}{n}{end}" for n in range(count)] for s in splits} for label, count, end in kinds}
+
+
+def lacks(tmp_path, name="FaceForensics++", fewest=None, videos=FOUR):
+    """Return what a run on an index of these videos lacks."""
+    keys = write_pack(tmp_path, frames=1, name=name, videos=videos)
+    tiny = read_scale("tiny")
+    settings = [*tiny.set, *(part for part in overrides(keys) if part != "--set")]
+    scale = tiny.model_copy(update={"train_dataset": [name], "test_dataset": [name], "set": settings})
+    return requirements.missing(scale.jobs(["ours"], tmp_path / "out"), fewest=fewest)
+
+
+def test_check_counts_the_videos_of_an_index(tmp_path):
+    train, val, test = lacks(tmp_path / "known")
+    assert "the train split of FaceForensics++ holds 1 real and 1 fake videos, and 720 and 2880 are published" in train
+    assert "the val split of FaceForensics++ is empty" in val
+    assert "since it chooses the checkpoint" in val
+    assert "140 and 560 are published" in test
+    train, val, test = lacks(tmp_path / "unknown", "Mine")
+    assert "holds 1 real and 1 fake videos, and a reproduction needs at least 5 of each" in train
+    (val,) = lacks(tmp_path / "allowed", fewest=1)
+    assert "the val split of FaceForensics++ is empty" in val
+    assert lacks(tmp_path / "enough", "Mine", videos=whole(5, 6)) == []
+    assert len(lacks(tmp_path / "few fakes", "Mine", videos=whole(6, 4))) == 3
+
+
+def test_published_counts_are_of_a_dataset_under_any_of_its_names():
+    counts = requirements.published_counts
+    assert counts("FaceForensics++_c23", "val") == counts("FaceForensics++", "val") == (140, 560)
+    assert counts("FFIW", "test") == counts("FFIW-10K", "test") == (1500, 1500)
+    assert counts("Celeb-DF-v2", "test") == (178, 340)
+    assert counts("Celeb-DF-v2", "train") is None
+    assert counts("Mine", "test") is None
+
+
+def test_the_published_scale_finds_what_the_documented_commands_write():
+    """`preprocessing/README.md` says which name each dataset is prepared under; each has to be an index of the scale."""
+    said = (ROOT / "preprocessing/README.md").read_text()
+    written = set(re.findall(r"rearrange\.py --dataset_name (\S+)", said))
+    written.add("Celeb-DF-v1")  # as Celeb-DF-v2, of which the command is shown
+    for name in read_scale("full").test_dataset:
+        assert written & {name, *other_names(name)}, name
 
 
 @pytest.mark.parametrize("name", ["full", "demo", "tiny"])

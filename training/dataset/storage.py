@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from common.datasets import FFPP
+from common.datasets import FFPP, other_names
 from common.errors import DataError
 from common.images import MAX_PIXELS, decode_mask, decode_rgb
 from training.config.schema import Config
@@ -183,6 +183,9 @@ def open_storage(config: Config, dataset: str) -> Storage:
     own = Path(config.lmdb_dir).resolve() / f"{base}_lmdb"
     if base in _SHARED and not own.exists():
         return LmdbStorage(own.with_name("FaceForensics++_lmdb"), limit)
+    if not own.exists():
+        others = (own.with_name(f"{name}_lmdb") for name in other_names(base))
+        own = next((place for place in others if place.exists()), own)
     return LmdbStorage(own, limit)
 
 

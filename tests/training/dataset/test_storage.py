@@ -218,6 +218,8 @@ def test_ffpp_relatives_share_a_database_unless_they_have_one(tmp_path):
         assert isinstance(storage, LmdbStorage)
         assert storage.path == tmp_path / "FaceForensics++_lmdb"
     assert open_storage(config, "Celeb-DF-v2").path == tmp_path / "Celeb-DF-v2_lmdb"
+    (tmp_path / "FFIW-10K_lmdb").mkdir()
+    assert open_storage(config, "FFIW").path == tmp_path / "FFIW-10K_lmdb", "another name of the same dataset"
     (tmp_path / "FaceShifter_lmdb").mkdir()
     assert open_storage(config, "FaceShifter").path == tmp_path / "FaceShifter_lmdb"
     files = open_storage(config.model_copy(update={"lmdb": False, "rgb_dir": "a/b"}), "FaceShifter")

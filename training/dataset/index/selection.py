@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.datasets import other_names
 from common.errors import ConfigError, DataError
 from training.batch import DataInfo
 from training.config.schema import Config
@@ -58,6 +59,10 @@ def open_dataset(config: Config, dataset: str) -> tuple[Table, str | None]:
         # DeepfakeBench keeps such an index in a file of its own, under the plain name's key.
         name, level = found.groups()
         path = path if path.exists() else folder / f"{name}.json"
+    if not path.exists():
+        path = next((there for other in other_names(name) if (there := folder / f"{other}.json").exists()), path)
+    if path.exists() and _top_key(path) in other_names(name):
+        name = str(_top_key(path))
     if not path.exists():
         there = sorted(p.stem for p in folder.glob("*.json"))
         close = difflib.get_close_matches(dataset, there, n=1, cutoff=0.5)

@@ -514,3 +514,16 @@ def test_a_linked_folder_that_leads_out_is_met_when_the_index_is_loaded(tmp_path
     allowed = config(tmp_path, data={"roots": [str(tmp_path / "secret")]})
     assert load_index(allowed, ["FF-DF"], "train").frame(0, 0)[0] == "F/frames/1/0.png"
     assert len(load_index(config(tmp_path, lmdb=True), ["FF-DF"], "train")) == 1  # no file is read there
+
+
+@pytest.mark.parametrize(("asked", "file", "key"), [
+    ("FFIW", "FFIW-10K", "FFIW-10K"), ("FFIW-10K", "FFIW", "FFIW"), ("FFIW", "FFIW", "FFIW-10K"), ("FFIW", "FFIW", "FFIW"),
+])  # fmt: skip
+def test_a_dataset_is_found_under_each_of_its_names(tmp_path, asked, file, key):
+    groups = {"FFIW_Real": "ab", "FFIW_Fake": "cd"}
+    content = {label: {"test": {v: entry(v, label=label) for v in videos}} for label, videos in groups.items()}
+    write(tmp_path, file, json.dumps({key: content}))
+    index = load_index(config(tmp_path, label_dict={"FFIW_Real": 0, "FFIW_Fake": 1}), [asked], "test")
+    assert index.label_counts() == (2, 2)
+    with pytest.raises(DataError, match="there is no index"):
+        load_index(config(tmp_path), ["Other"], "test")
