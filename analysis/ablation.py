@@ -271,7 +271,7 @@ def main(argv: list[str] | None = None) -> int:
     jobs = jobs_of(plan, out)
     run_missing(jobs, arguments.device, arguments.gpus)
     write_tables(jobs, out)
-    from analysis.reporting.sections import refresh_reports
+    from analysis.report import refresh_reports
 
     refresh_reports([job.run_dir for job in jobs if job.title == FULL])
     return 0

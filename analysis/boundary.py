@@ -135,7 +135,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
-    from analysis.reporting.sections import Section, folder_of, refresh_reports, write_section
+    from analysis.report import refresh_reports
+    from analysis.reporting.sections import Section, folder_of, write_section
     from common.errors import ConfigError, DataError
     from common.io import write_json
     from common.progress import progress

@@ -257,7 +257,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
-    from analysis.reporting.sections import refresh_reports
+    from analysis.report import refresh_reports
     from common.io import write_json
     from common.predictions import Run, read_predictions
 

@@ -258,7 +258,8 @@ def sheet(rows: list[dict[str, Any]]) -> Sheet:
 
 def _report(rows: list[dict[str, Any]], sources: list[str], figures: list[Path], table: Sheet) -> None:
     """Show the table in the reports of those sources that are run directories."""
-    from analysis.reporting.sections import Section, publish, refresh_reports
+    from analysis.report import refresh_reports
+    from analysis.reporting.sections import Section, publish
 
     runs = [Path(path) for path in sources if Path(path).is_dir()]
     section = Section(table.title, table.caption, columns=table.columns, rows=table.rows)

@@ -89,7 +89,7 @@ def faithfulness(detector: Any, explained: list[dict[str, Any]], seed: int = 0) 
     import numpy as np
 
     from common.progress import progress
-    from prediction.saliency import GRID, cell_order, deletion_insertion, mass_inside
+    from analysis.measures.faithfulness import GRID, cell_order, deletion_insertion, mass_inside
 
     rows = []
     fakes = [entry for entry in explained if entry["video"].label == 1]
@@ -212,7 +212,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
-    from analysis.reporting.sections import folder_of, refresh_reports
+    from analysis.report import refresh_reports
+    from analysis.reporting.sections import folder_of
     from common.errors import DataError
     from common.progress import progress
     from prediction.trained import load_trained, videos

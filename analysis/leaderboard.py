@@ -18,6 +18,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from analysis.report import refresh_reports
 from analysis.reporting.leaderboard_formats import caption, cell_text, row_name, to_html, to_latex, to_markdown
 from analysis.reporting.leaderboard_table import (
     SOURCE,
@@ -28,7 +29,7 @@ from analysis.reporting.leaderboard_table import (
     seeds_entry,
     within_of,
 )
-from analysis.reporting.sections import Section, publish, refresh_reports
+from analysis.reporting.sections import Section, publish
 from analysis.reporting.sheet import Sheet, write_csv, write_sheet
 from common.cli import add_common, run
 from common.errors import DataError

@@ -6,6 +6,7 @@ python analysis/report.py logs/clip_ln/2026-01-01-12-00-00
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,13 @@ def write_report(run_dir: str | Path) -> Path:
     path = source.path / "report.html"
     atomic_write(path, page)
     return path
+
+
+def refresh_reports(run_dirs: Sequence[Path]) -> None:
+    """Write the reports of these runs again, where they have results; say where they are."""
+    for run_dir in dict.fromkeys(run_dirs):
+        if (Path(run_dir) / "results" / "results.json").exists():
+            print(f"report: {write_report(Path(run_dir))}")
 
 
 def figure_title(key: str) -> str:

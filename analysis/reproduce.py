@@ -158,7 +158,7 @@ def _scale_of(arguments: argparse.Namespace) -> Scale:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
-    from analysis.reporting.sections import refresh_reports
+    from analysis.report import refresh_reports
     from analysis.reproduction.jobs import run_missing
 
     scale = _scale_of(arguments)

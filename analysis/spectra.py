@@ -118,7 +118,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
-    from analysis.reporting.sections import Section, folder_of, refresh_reports, write_section
+    from analysis.report import refresh_reports
+    from analysis.reporting.sections import Section, folder_of, write_section
     from common.progress import progress
     from prediction.trained import videos
     from training.config import load_config

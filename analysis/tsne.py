@@ -165,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
-    from analysis.reporting.sections import refresh_reports
+    from analysis.report import refresh_reports
     from common.predictions import Run, unique_names
     from common.progress import progress
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import row
-from preprocessing.faces.detection import Box
+from preprocessing.faces.box import Box
 
 VARIABLE = "PREPROCESS_VIDEOS"
 FRAMES = 32
@@ -86,9 +86,9 @@ def draw_video(path: Path, width: int, height: int, count: int) -> Path:
     import av
     import cv2
 
+    from common.h264 import encoder_frame
     from preprocessing.demo.build import QUICK, jobs, paths
     from preprocessing.demo.build import run as film
-    from preprocessing.h264 import encoder_frame
 
     job = jobs(QUICK, 0)[0]
     film(job, path.parent)

@@ -1,4 +1,4 @@
-"""Where a detector looks: Grad-CAM for any network, attention roll-out for transformers, the method's own maps; and faithfulness.
+"""Where a detector looks: Grad-CAM for any network, attention roll-out for transformers, the method's own maps.
 
 All functions take a detector in evaluation mode and uint8 images `(B, 3, H, W)`; maps are float `(B, H, W)` in [0, 1].
 """
@@ -15,8 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-GRID = 14  # cells to a side when pixels are taken away or given back
 
 
 def fake_logit(prediction: dict[str, Tensor]) -> Tensor:
@@ -156,43 +154,3 @@ def all_maps(detector: Any, image: Tensor) -> dict[str, NDArray[np.float64]]:
     """Return every map that this detector has, by name."""
     maps = {"Grad-CAM": grad_cam(detector, image), "attention roll-out": attention_rollout(detector, image)}
     return {name: heat for name, heat in maps.items() if heat is not None} | own_maps(detector, image)
-
-
-def cell_order(heat: NDArray, cells: int = GRID) -> NDArray[np.int64]:
-    """Return the cells of a grid over one map `(H, W)`, hottest first."""
-    rows, columns = (np.arange(side) * cells // side for side in heat.shape)
-    code = rows[:, None] * cells + columns[None]
-    mean = np.bincount(code.ravel(), heat.ravel(), cells * cells) / np.bincount(code.ravel(), minlength=cells * cells)
-    return np.argsort(-mean, kind="stable")
-
-
-def deletion_insertion(
-    detector: Any, image: NDArray[np.uint8], order: NDArray[np.int64], steps: int = 10, cells: int = GRID
-) -> tuple[float, float]:
-    """Return the areas under the deletion and the insertion curve of one image `(3, H, W)` (Petsiuk et al., BMVC 2018).
-
-    Cells are blurred away (deletion) or given back to the blurred image (insertion) in `order`, and the fake probability is
-    followed over the share of cells. A faithful map has a low deletion area and a high insertion area, if the image is fake.
-    """
-    import cv2
-
-    from prediction.trained import predict_images
-
-    height, width = image.shape[1:]
-    pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
-    blurred = cv2.GaussianBlur(pixels, (0, 0), max(height, width) / 16).transpose(2, 0, 1)
-    code = (np.arange(height) * cells // height)[:, None] * cells + (np.arange(width) * cells // width)[None]
-    rank = np.empty(cells * cells, np.int64)
-    rank[order] = np.arange(cells * cells)
-    shares = np.linspace(0, 1, steps + 1)
-    hot = [(rank < round(share * cells * cells))[code] for share in shares]  # (H, W) each
-    deleted = np.stack([np.where(mask, blurred, image) for mask in hot])
-    inserted = np.stack([np.where(mask, image, blurred) for mask in hot])
-    prob = predict_images(detector, np.concatenate([deleted, inserted]), 32)
-    return float(np.trapezoid(prob[: steps + 1], shares)), float(np.trapezoid(prob[steps + 1 :], shares))
-
-
-def mass_inside(heat: NDArray, mask: NDArray) -> tuple[float, float]:
-    """Return the share of a map's `(H, W)` heat inside a mask `(H, W)`, and the mask's share of the area (chance)."""
-    inside = np.asarray(mask) > 0
-    return float(heat[inside].sum() / max(float(heat.sum()), 1e-12)), float(inside.mean())

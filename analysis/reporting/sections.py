@@ -64,12 +64,3 @@ def publish(run_dirs: Sequence[Path], tool: str, section: Section, figures: Sequ
         for path in pictures:
             atomic_write(folder / path.name, path.read_bytes())
         write_section(folder, replace(section, figures=[path.name for path in pictures]))
-
-
-def refresh_reports(run_dirs: Sequence[Path]) -> None:
-    """Write the reports of these runs anew, where they have results; say where they are."""
-    from analysis.report import write_report
-
-    for run_dir in dict.fromkeys(run_dirs):
-        if (Path(run_dir) / "results" / "results.json").exists():
-            print(f"report: {write_report(Path(run_dir))}")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from common.h264 import encode
 from common.io import atomic_path
-from preprocessing.h264 import encode
 
 
 def write_video(path: Path, frames: Iterable[np.ndarray], crf: int, fps: int = 10, preset: str = "veryfast") -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from preprocessing.faces.alignment import align, similarity_to_template, warp_points
-    from preprocessing.faces.detection import Box, FaceDetector, build_face_detector
+    from preprocessing.faces.box import Box
+    from preprocessing.faces.detection import FaceDetector, build_face_detector
     from preprocessing.faces.landmarks import LandmarkPredictor, find_predictor
     from preprocessing.faces.pipeline import Face, FacePipeline
     from preprocessing.faces.tracking import faces_of_video
@@ -29,7 +30,8 @@ __all__ = [
 ]
 _HOME = {
     "alignment": ("align", "similarity_to_template", "warp_points"),
-    "detection": ("Box", "FaceDetector", "build_face_detector"),
+    "box": ("Box",),
+    "detection": ("FaceDetector", "build_face_detector"),
     "landmarks": ("LandmarkPredictor", "find_predictor"),
     "pipeline": ("Face", "FacePipeline"),
     "tracking": ("faces_of_video",),

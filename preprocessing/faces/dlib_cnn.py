@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import ConfigError, DataError
-from preprocessing.faces.detection import Box
+from preprocessing.faces.box import Box
 
 _FILE = "models/mmod_human_face_detector.dat"
 

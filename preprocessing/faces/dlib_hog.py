@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.faces.detection import Box, overlap, to_gray
+from preprocessing.faces.box import Box, overlap, to_gray
 
 _CELL = 8  # pixels of a HOG cell
 _STEP = 1.2  # ratio of neighbouring pyramid levels

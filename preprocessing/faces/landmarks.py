@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import DataError
-from preprocessing.faces.detection import Box
+from preprocessing.faces.box import Box
 
 PREDICTOR_81 = Path(__file__).parents[1] / "dlib_tools" / "shape_predictor_81_face_landmarks.dat"
 _FILE_68 = "models/shape_predictor_68_face_landmarks.dat"

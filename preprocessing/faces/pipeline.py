@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocessing.faces.alignment import align, warp_points
-from preprocessing.faces.detection import Box, FaceDetector, build_face_detector
+from preprocessing.faces.box import Box
+from preprocessing.faces.detection import FaceDetector, build_face_detector
 from preprocessing.faces.landmarks import LandmarkPredictor
 
 

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocessing.faces.detection import Box, FaceDetector, overlap
+from preprocessing.faces.box import Box, overlap
+from preprocessing.faces.detection import FaceDetector
 from preprocessing.faces.pipeline import Face, FacePipeline
 
 PORTION = 32

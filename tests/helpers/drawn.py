@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from preprocessing.h264 import encoder_frame
+from common.h264 import encoder_frame
 
 
 def draw_face(

@@ -6,17 +6,8 @@ import torch
 from torch import nn
 
 from analysis.gradcam import faithfulness, pick, summary
-from prediction.saliency import (
-    GRID,
-    all_maps,
-    attention_rollout,
-    cell_order,
-    deletion_insertion,
-    fake_logit,
-    grad_cam,
-    mass_inside,
-    own_maps,
-)
+from analysis.measures.faithfulness import GRID, cell_order, deletion_insertion, mass_inside
+from prediction.saliency import all_maps, attention_rollout, fake_logit, grad_cam, own_maps
 from prediction.trained import Video
 
 

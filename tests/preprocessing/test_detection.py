@@ -6,7 +6,8 @@ import pytest
 from helpers.drawn import draw_face, scene
 
 from common.errors import ConfigError, DataError
-from preprocessing.faces.detection import Box, build_face_detector, overlap
+from preprocessing.faces.box import Box, overlap
+from preprocessing.faces.detection import build_face_detector
 from preprocessing.faces.dlib_hog import DlibHog
 from preprocessing.faces.landmarks import LandmarkPredictor, find_predictor
 from preprocessing.faces.pipeline import FacePipeline

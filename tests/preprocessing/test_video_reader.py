@@ -14,7 +14,7 @@ import pytest
 from helpers.drawn import numbered, read_number, scene, write_sizes, write_video
 
 from common.errors import ConfigError, DataError
-from preprocessing.h264 import encoder_frame
+from common.h264 import encoder_frame
 from preprocessing.video_reader import VideoReader, choose_frames
 
 

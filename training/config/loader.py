@@ -5,6 +5,7 @@ Order, weakest first: built-in defaults, `train_config.yaml` or `test_config.yam
 
 import difflib
 import fnmatch
+import importlib
 import logging
 import typing
 from collections.abc import Sequence
@@ -121,18 +122,24 @@ def _is_foreign(folder: Path) -> bool:
     return folder.is_absolute() and not Path(*folder.parts[:2]).exists()
 
 
-def _schema_for(values: dict[str, Any], sources: list[Source]) -> type[Config]:
-    from training.detectors.registry import available_detectors, config_class
+def _detectors() -> Any:
+    """Return the registry of detectors, by its name: the configuration stands below them."""
+    return importlib.import_module("training.detectors.registry")
 
+
+def _schema_for(values: dict[str, Any], sources: list[Source]) -> type[Config]:
+    registry = _detectors()
     name = values.get("model_name")
     where = _where(("model_name",), sources)
     if name is None:
         raise ConfigError(
-            f"{sources[1].name}: `model_name` is missing; name one of: {', '.join(available_detectors())}"
+            f"{sources[1].name}: `model_name` is missing; name one of: {', '.join(registry.available_detectors())}"
         )
-    if name not in available_detectors():
-        raise ConfigError(f"{where}: there is no detector `{name}`{_nearest(str(name), available_detectors())}")
-    return config_class(name)
+    if name not in registry.available_detectors():
+        raise ConfigError(
+            f"{where}: there is no detector `{name}`{_nearest(str(name), registry.available_detectors())}"
+        )
+    return registry.config_class(name)
 
 
 def _translate_backbone(values: dict[str, Any]) -> None:
@@ -163,9 +170,7 @@ def _clean_pretrained(values: dict[str, Any], sources: list[Source], notes: list
             notes.append(f"`pretrained: {value}` (weights of another network; `{instead}` is used)")
             return
     if " " in value.strip() and not Path(value).exists():
-        from training.detectors.registry import config_class
-
-        values["pretrained"] = config_class(values["model_name"]).model_fields["pretrained"].get_default()
+        values["pretrained"] = _detectors().config_class(values["model_name"]).model_fields["pretrained"].get_default()
         notes.append(f"`pretrained: {value}` (prose; the detector's own default {values['pretrained']!r} is used)")
 
 

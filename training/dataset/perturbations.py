@@ -90,7 +90,7 @@ def _h264(frames: Frames, crf: float, _: np.random.Generator) -> Frames:
     import av
     import cv2
 
-    from preprocessing.h264 import encode
+    from common.h264 import encode
 
     count, height, width = frames.shape[:3]
     # 4:2:0 needs even sides; the added line repeats the last one and is cut off again.

@@ -18,6 +18,7 @@ from training.config.schema import Positive, Section
 from training.modules.freq_adapter import squash
 from training.ops.band_matrix import gaussian_blur
 from training.ops.full_precision import full_precision
+from training.ops.srm_filters import srm_filters
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -29,25 +30,6 @@ class BoundaryConfig(Section):
     edge: Literal["sobel", "canny"] = Field("sobel", description="Sobel passes gradients to the image; Canny does not")
     sigma: Positive = Field(1.5, description="of the Gaussian high-pass, in pixels")
     channels: int = Field(24, ge=4)
-
-
-def srm_kernels() -> Tensor:
-    """Return three SRM residual kernels `(3, 5, 5)`: second order, 3×3 edge, 5×5 square; each sums to 0."""
-    line = torch.zeros(5, 5)
-    line[2, 1:4] = torch.tensor([1.0, -2.0, 1.0]) / 2
-    small = torch.zeros(5, 5)
-    small[1:4, 1:4] = torch.tensor([[-1.0, 2, -1], [2, -4, 2], [-1, 2, -1]]) / 4
-    row = [-1.0, 2, -2, 2, -1]
-    large = torch.tensor(
-        [
-            row,
-            [2.0, -6, 8, -6, 2],
-            [-2.0, 8, -12, 8, -2],
-            [2.0, -6, 8, -6, 2],
-            row,
-        ]
-    )
-    return torch.stack([line, small, large / 12])
 
 
 def sobel(gray: Tensor) -> Tensor:
@@ -84,7 +66,7 @@ class BoundaryMining(nn.Module):
     def __init__(self, config: BoundaryConfig):
         super().__init__()
         self.config = config
-        self.register_buffer("srm", srm_kernels()[:, None], persistent=False)
+        self.register_buffer("srm", srm_filters()[[2, 0, 1]][:, None], persistent=False)
         self.register_buffer("luma", torch.tensor(_LUMA).view(1, 3, 1, 1), persistent=False)
         c = config.channels
         answer = nn.Conv2d(2 * c, 1, 1)

@@ -7,7 +7,8 @@ from helpers.detector_checks import build, check_gradients, check_losses, check_
 from helpers.faces import face_batch
 
 from common.errors import WeightsError
-from training.detectors.parts.srm.noise_residual import CrossModalityAttention, NoiseFeatures, NoiseImage, srm_filters
+from training.detectors.parts.srm.noise_residual import CrossModalityAttention, NoiseFeatures, NoiseImage
+from training.ops.srm_filters import srm_filters
 
 SMALL = {"resolution": 64}
 

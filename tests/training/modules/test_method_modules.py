@@ -6,10 +6,12 @@ import pywt
 import torch
 
 from common.errors import ConfigError
-from training.detectors.parts.clip_crossdomain.degrade import blur, dct_matrix, quantise_blocks
-from training.modules.boundary_mining import BoundaryConfig, BoundaryMining, canny, sobel, srm_kernels, weighted_pool
+from training.detectors.parts.clip_crossdomain.degrade import blur, quantise_blocks
+from training.modules.boundary_mining import BoundaryConfig, BoundaryMining, canny, sobel, weighted_pool
 from training.modules.freq_adapter import FreqAdapter, FreqAdapterConfig, SoftHighPass
 from training.modules.identity import Discriminator, reversal_strength, reverse_gradient
+from training.ops.dct import dct_matrix
+from training.ops.srm_filters import srm_filters
 from training.ops.wavelet import Wavelet2d
 
 SIZES = [(32, 32), (33, 40), (27, 31), (5, 7)]
@@ -152,7 +154,7 @@ def test_sobel_passes_gradients_and_canny_does_not():
 
 
 def test_residual_filters_are_blind_to_what_is_smooth():
-    assert srm_kernels().sum(dim=(1, 2)).abs().max() < 1e-6
+    assert srm_filters().sum(dim=(1, 2)).abs().max() < 1e-6
     evidence = BoundaryMining(BoundaryConfig()).evidence(torch.full((1, 3, 20, 20), 0.3))
     assert evidence.abs().max() < 1e-4
 
@@ -225,7 +227,7 @@ def test_discriminator_takes_a_sample_that_is_alone():
 def test_quantisation_is_exact_at_its_limits_and_like_jpeg_between():
     import cv2
 
-    matrix = dct_matrix().double()
+    matrix = dct_matrix(8).double()
     torch.testing.assert_close(matrix @ matrix.T, torch.eye(8, dtype=torch.float64), atol=1e-6, rtol=0)
     rng = np.random.default_rng(0)
     gray = cv2.resize(rng.integers(0, 256, (10, 12), dtype=np.uint8), (56, 48), interpolation=cv2.INTER_CUBIC)

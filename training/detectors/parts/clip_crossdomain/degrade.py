@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from training.ops.band_matrix import gaussian_blur
+from training.ops.dct import dct_matrix
 from training.ops.full_precision import full_precision
 
 # Luminance table of the JPEG standard (ITU-T T.81, annex K.1).
@@ -24,14 +23,6 @@ _LUMINANCE = (
 )
 
 
-def dct_matrix(size: int = 8) -> Tensor:
-    """Return the orthonormal DCT-II matrix `(size, size)`."""
-    k, n = torch.arange(size)[:, None], torch.arange(size)[None, :]
-    matrix = torch.cos(math.pi * (2 * n + 1) * k / (2 * size)) * math.sqrt(2 / size)
-    matrix[0] /= math.sqrt(2)
-    return matrix
-
-
 @torch.no_grad()
 @full_precision
 def quantise_blocks(image: Tensor, quality: Tensor) -> Tensor:
@@ -42,7 +33,7 @@ def quantise_blocks(image: Tensor, quality: Tensor) -> Tensor:
     """
     height, width = image.shape[-2:]
     padded = F.pad(image.float() * 255 - 128, (0, -width % 8, 0, -height % 8), mode="replicate")
-    matrix = dct_matrix().to(image.device)
+    matrix = dct_matrix(8).to(image.device)
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
     table = torch.tensor(_LUMINANCE, device=image.device, dtype=torch.float32)
     steps = torch.floor(table * scale[:, None, None] + 0.5).clamp_min(1)[:, None, None, None]  # (B, 1, 1, 1, 8, 8)

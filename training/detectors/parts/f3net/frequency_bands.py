@@ -8,19 +8,14 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from scipy.fft import dct
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.ops.dct import dct_matrix
 from training.ops.full_precision import full_precision
 
 # Deviation of a learned part before it is squashed.
 _SPREAD = 0.1
-
-
-def dct_matrix(size: int) -> Tensor:
-    """Return the orthonormal DCT-II as a float32 matrix `(size, size)`: `D @ x` transforms the columns of x."""
-    return torch.from_numpy(dct(np.eye(size), axis=0, norm="ortho")).float()
 
 
 def diagonal_band(size: int, low: float, high: float) -> Tensor:

@@ -1,27 +1,16 @@
 """High-frequency noise for forgery detection: SRM filters, and the attention that joins a noise stream to an RGB stream.
 
-The filters are three of the spatial rich model (Fridrich & Kodovský, TIFS 2012) that image forensics settled on. The modules
-are those of Luo et al., "Generalizing Face Forgery Detection with High-frequency Features", CVPR 2021, section 3.
+The modules are those of Luo et al., "Generalizing Face Forgery Detection with High-frequency Features", CVPR 2021, section 3.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.ops.srm_filters import srm_filters
+
 # What the residuals are cut off at; larger ones are edges of the scene, not noise.
 _LIMIT = 3.0
-
-
-def srm_filters() -> Tensor:
-    """Return the three filters `(3, 5, 5)`: the 3×3 square, the 5×5 square, and the horizontal second difference."""
-    second = torch.tensor([0.0, 1.0, -2.0, 1.0, 0.0])
-    small_square = -torch.outer(second, second) / 4
-    large_square = torch.tensor([[-1.0, 2, -2], [2, -6, 8], [-2, 8, -12]]) / 12
-    # The large one is symmetric about both axes: a quarter of it says everything.
-    large_square = torch.cat([large_square, large_square[:, :2].flip(1)], dim=1)
-    large_square = torch.cat([large_square, large_square[:2].flip(0)], dim=0)
-    horizontal = F.pad(second[None] / 2, (0, 0, 2, 2))
-    return torch.stack([small_square, large_square, horizontal])
 
 
 class NoiseImage(nn.Module):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from helpers import drawn
 
+from common.h264 import encode, encoder_frame, rgb_to_yuv420
 from preprocessing.demo.video import write_masks, write_video
-from preprocessing.h264 import encode, encoder_frame, rgb_to_yuv420
 from training.dataset.perturbations import perturb
 
 
