@@ -139,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
     from analysis.reporting.sections import Section, folder_of, write_section
     from common.errors import ConfigError, DataError
     from common.io import write_json
-    from common.progress import progress
+    from common.progress import Progress
     from prediction.trained import load_trained
 
     if not 0 < arguments.band < 0.5:
@@ -147,7 +147,7 @@ def main(argv: list[str] | None = None) -> int:
     trained = load_trained(arguments.run_dir, [*arguments.set, "with_mask=true"], arguments.device)
     loader = trained.loader("test", arguments.datasets or trained.config.test_dataset[:1])
     width = max(1, round(arguments.band * trained.config.resolution))
-    rows = measure(trained.detector, progress(loader, "batches", len(loader)), width)
+    rows = measure(trained.detector, Progress(loader, "batches", len(loader)), width)
     if not rows:
         raise DataError("no fake of this test set has a mask; choose a dataset with masks by --datasets")
     table = summarise(rows)

@@ -166,7 +166,7 @@ def validation_predictions(trained: Trained) -> Predictions:
     from analysis.reporting.sections import folder_of
     from common.io import atomic_write
     from common.predictions import read_predictions
-    from common.progress import progress
+    from common.progress import Progress
     from prediction.trained import predict_images, videos
 
     kept = folder_of(trained.path, "calibration") / f"val_predictions-{trained.fingerprint()[:12]}.csv"
@@ -174,7 +174,7 @@ def validation_predictions(trained: Trained) -> Predictions:
         return read_predictions(kept)
     loader = trained.loader("val", trained.config.val_dataset or trained.config.train_dataset)
     lines = ["video,frame,label,method,prob"]
-    for video in progress(videos(loader), "validation videos", len(loader.index)):
+    for video in Progress(videos(loader), "validation videos", len(loader.index)):
         prob = predict_images(trained.detector, video.image, trained.config.test_batchSize)
         lines += [f"{video.name},{frame},{video.label},{video.method},{p:.9g}" for frame, p in zip(video.frame, prob)]
     atomic_write(kept, "\n".join(lines) + "\n")

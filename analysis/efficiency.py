@@ -289,11 +289,11 @@ def main(argv: list[str] | None = None) -> int:
     from concurrent.futures import ProcessPoolExecutor
 
     from common.device import pick_device
-    from common.progress import progress
+    from common.progress import Progress
 
     device = str(pick_device(arguments.device))
     rows = []
-    for path in progress(arguments.detectors, "detectors", len(arguments.detectors)):
+    for path in Progress(arguments.detectors, "detectors", len(arguments.detectors)):
         # Peak memory belongs to a process; a fresh one has seen no other detector.
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             row = pool.submit(measure, path, arguments.set, device, arguments.batch, arguments.repeats).result()

@@ -88,12 +88,12 @@ def faithfulness(detector: Any, explained: list[dict[str, Any]], seed: int = 0) 
     """
     import numpy as np
 
-    from common.progress import progress
     from analysis.measures.faithfulness import GRID, cell_order, deletion_insertion, mass_inside
+    from common.progress import Progress
 
     rows = []
     fakes = [entry for entry in explained if entry["video"].label == 1]
-    for number, entry in enumerate(progress(fakes, "faithfulness, faces", len(fakes))):
+    for number, entry in enumerate(Progress(fakes, "faithfulness, faces", len(fakes))):
         rng = np.random.default_rng([seed, number])
         chance = [deletion_insertion(detector, entry["image"], rng.permutation(GRID * GRID)) for _ in range(3)]
         random = np.mean(chance, axis=0)
@@ -215,12 +215,12 @@ def main(argv: list[str] | None = None) -> int:
     from analysis.report import refresh_reports
     from analysis.reporting.sections import folder_of
     from common.errors import DataError
-    from common.progress import progress
+    from common.progress import Progress
     from prediction.trained import load_trained, videos
 
     trained = load_trained(arguments.run_dir, [*arguments.set, "with_mask=true"], arguments.device)
     loader = trained.loader("test", arguments.datasets or trained.config.test_dataset[:1])
-    source = progress(videos(loader), "videos", len(loader.index))
+    source = Progress(videos(loader), "videos", len(loader.index))
     explained = explain(trained.detector, pick(source, max(arguments.faces, arguments.measure)))
     if not any(entry["maps"] for entry in explained):
         raise DataError(

@@ -211,7 +211,7 @@ def main(argv: list[str] | None = None) -> int:
     from analysis.report import refresh_reports
     from analysis.reporting.sections import folder_of
     from common.predictions import Run, unique_names
-    from common.progress import progress
+    from common.progress import Progress
     from prediction.trained import load_trained, videos
 
     names = unique_names([Run(path) for path in arguments.runs], arguments.names)
@@ -223,7 +223,7 @@ def main(argv: list[str] | None = None) -> int:
         rows: list[dict] = []
         for dataset in arguments.datasets or trained.config.test_dataset:
             loader = trained.loader("test", dataset)
-            source = progress(videos(loader), f"{name} on {dataset}, videos", len(loader.index))
+            source = Progress(videos(loader), f"{name} on {dataset}, videos", len(loader.index))
             entries = measure(
                 trained.detector,
                 source,

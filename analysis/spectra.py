@@ -120,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     from analysis.report import refresh_reports
     from analysis.reporting.sections import Section, folder_of, write_section
-    from common.progress import progress
+    from common.progress import Progress
     from prediction.trained import videos
     from training.config import load_config
     from training.dataset import build_loader
@@ -130,7 +130,7 @@ def main(argv: list[str] | None = None) -> int:
     spectra = {}
     for dataset in arguments.datasets or config.test_dataset:
         loader = build_loader(config, arguments.split, dataset)
-        spectra[dataset] = collect(progress(videos(loader), f"{dataset}, videos", len(loader.index)), arguments.frames)
+        spectra[dataset] = collect(Progress(videos(loader), f"{dataset}, videos", len(loader.index)), arguments.frames)
     folder = folder_of(path, "spectra")
     write_spectra(spectra, folder)
     text = (

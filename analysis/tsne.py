@@ -167,10 +167,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     from analysis.report import refresh_reports
     from common.predictions import Run, unique_names
-    from common.progress import progress
+    from common.progress import Progress
 
     runs = [Run(path) for path in arguments.runs]
-    for name, source in progress(list(zip(unique_names(runs, arguments.names), runs)), "runs", len(runs)):
+    for name, source in Progress(list(zip(unique_names(runs, arguments.names), runs)), "runs", len(runs)):
         datasets = arguments.datasets or list(source.datasets)
         for dataset, row in write_run(source, datasets, arguments.methods, arguments.points, arguments.seed).items():
             probe, standardised, chance = _probe_cells(row)

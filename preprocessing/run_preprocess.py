@@ -16,7 +16,7 @@ from preprocessing.layouts._base import check_links
 from preprocessing.manifest import Manifest
 from preprocessing.media import some
 from preprocessing.options import dataset_folder
-from preprocessing.progress import Progress
+from preprocessing.progress import VideoProgress
 
 
 def preprocess(
@@ -161,7 +161,7 @@ def _outcomes(jobs: list[Job], engine: str | None, workers: int | None) -> Itera
 
 
 def _work(todo: list[Job], jobs: list[Job], manifest: Manifest, engine: str | None, workers: int | None) -> int:
-    progress = Progress(len(todo), sys.stderr)
+    progress = VideoProgress(len(todo), sys.stderr)
     for outcome in _outcomes(todo, engine, workers):
         manifest.add(outcome)
         progress.add(outcome)

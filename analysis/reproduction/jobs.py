@@ -124,11 +124,11 @@ def run_missing(jobs: Sequence[Job], device: str | None = None, gpus: int = 1) -
     Raises:
         ConfigError: see `is_done`; asked of all jobs before the first is run. ProjectError: a run failed; says its last line.
     """
-    from common.progress import progress
+    from common.progress import Progress
 
     missing = [job for job in jobs if not is_done(job)]
     print(f"{len(jobs) - len(missing)} of {len(jobs)} runs are done", flush=True)
-    for job in progress(missing, "runs", len(missing)):
+    for job in Progress(missing, "runs", len(missing)):
         print(f"{job.title}, seed {job.seed}: {job.run_dir}", flush=True)
         job.run_dir.mkdir(parents=True, exist_ok=True)
         path = job.run_dir / "console.log"

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 
 from common.errors import DataError
+from common.progress import Progress
 from training.dataset.loader import Loader
 from training.detectors.base import Batch, Detector, Prediction
 from training.trainer.distributed import Process, flatten
 from training.trainer.feature_cache import CachedLoader
-from training.trainer.journal import Progress
+from training.trainer.journal import log
 from training.trainer.precision import autocast
 
 EXAMPLES = 6
@@ -83,7 +84,7 @@ def predict(
     columns: dict[str, list[np.ndarray]] = {name: [] for name in (*_COLUMNS, "prob", "feat")}
     video: list[str] = []
     gallery = _Gallery()
-    for batch in Progress(loader, title, len(loader), shown=progress and process.main):
+    for batch in Progress(loader, title, len(loader), shown=progress and process.main, say=log.info):
         if len(batch["label"]) == 0:
             continue
         with autocast(precision, process.device):

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from common.errors import ConfigError, DataError
+from common.progress import Progress
 from training.batch import DataInfo
 from training.dataset.loader import Loader
 from training.detectors.base import Batch, Detector
 from training.trainer.distributed import Process, flatten
-from training.trainer.journal import Progress
+from training.trainer.journal import log
 from training.trainer.precision import autocast
 
 
@@ -72,7 +73,7 @@ class CachedLoader:
         """Return the columns of all frames that could be read, and where the row of each draw stands in them (or −1)."""
         plain = self.loader.in_order()
         parts: list[Batch] = []
-        for batch in Progress(plain, "features", len(plain), shown=self.process.main):
+        for batch in Progress(plain, "features", len(plain), shown=self.process.main, say=log.info):
             if len(batch["label"]):
                 with autocast(self.loader.config.precision, self.process.device):
                     frozen = self.detector.frozen_features(self.detector.prepare(batch))

@@ -4,11 +4,10 @@ import json
 import logging
 import math
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -16,7 +15,6 @@ from tqdm import tqdm
 from common.errors import ProjectError
 from common.io import atomic_write
 
-T = TypeVar("T")
 log = logging.getLogger("clipdeepfake")
 
 
@@ -146,41 +144,3 @@ class GradientWatch:
         if not exploded or not self.seen:
             self.seen += 1
             self.usual += (norm - self.usual) / min(self.seen, 100)
-
-
-class Progress(Generic[T]):
-    """A tqdm bar on a terminal; elsewhere a plain line every `every` seconds and at the end."""
-
-    def __init__(
-        self, items: Iterable[T], title: str, total: int, *, shown: bool = True, done: int = 0, every: float = 20
-    ):
-        self._items, self._title, self._total, self._done, self._every = items, title, total, done, every
-        self._bar = None
-        self._text = ""
-        self._shown = shown
-        self._terminal = shown and sys.stderr.isatty()
-
-    def __iter__(self) -> Iterator[T]:
-        began = told = time.monotonic()
-        first = self._done
-        if self._terminal:
-            self._bar = tqdm(total=self._total, initial=self._done, desc=self._title, leave=False, dynamic_ncols=True)
-        try:
-            for item in self._items:
-                yield item
-                self._done += 1
-                if self._bar is not None:
-                    self._bar.update()
-                elif self._shown and time.monotonic() - told > self._every:
-                    told = time.monotonic()
-                    left = (told - began) / (self._done - first) * (self._total - self._done)
-                    log.info("%s %d/%d %s (%.0f s left)", self._title, self._done, self._total, self._text, left)
-        finally:
-            if self._bar is not None:
-                self._bar.close()
-
-    def note(self, text: str) -> None:
-        """Show a few numbers beside the bar."""
-        self._text = text
-        if self._bar is not None:
-            self._bar.set_postfix_str(text, refresh=False)

@@ -12,6 +12,7 @@ from typing import Any
 
 from common.cli import figures
 from common.errors import WeightsError
+from common.progress import Progress
 from common.rundir import RunDir
 from training.config.schema import Config
 from training.dataset.loader import Loader, WorkerDied
@@ -23,7 +24,7 @@ from training.trainer.distributed import Process
 from training.trainer.evaluator import predict
 from training.trainer.feature_cache import CachedLoader
 from training.trainer.interruption import Interruption
-from training.trainer.journal import GradientWatch, Journal, Progress
+from training.trainer.journal import GradientWatch, Journal
 from training.trainer.precision import autocast
 from training.trainer.results import score as score_predictions
 from training.trainer.step import NotFinite, Stepper
@@ -154,6 +155,7 @@ class Trainer:
             self.steps_per_epoch,
             shown=self.process.main,
             done=done,
+            say=log.info,
         )
         began, seen = time.monotonic(), 0
         sums: dict[str, float] = {}

@@ -13,6 +13,7 @@ from torch import nn
 
 from common.cli import figures
 from common.errors import ConfigError, DataError
+from common.progress import Progress
 from common.rundir import RunDir
 from training.config.schema import Config
 from training.dataset import build_loader
@@ -22,7 +23,7 @@ from training.detectors.registry import config_class
 from training.trainer.checkpoint import read_checkpoint
 from training.trainer.distributed import Process
 from training.trainer.evaluator import predict
-from training.trainer.journal import GradientWatch, Progress
+from training.trainer.journal import GradientWatch, log
 from training.trainer.results import score
 from training.trainer.step import NotFinite
 from training.trainer.trainer import Trainer
@@ -217,7 +218,7 @@ def test_a_slow_run_does_not_say_that_it_does_nothing(data, tmp_path, caplog, mo
 def test_a_bar_on_a_terminal_and_plain_lines_elsewhere(terminal, capsys, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("clipdeepfake"), "propagate", True)
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
-    progress = Progress(range(5), "epoch 1/2", 5, every=-1)
+    progress = Progress(range(5), "epoch 1/2", 5, every=-1, say=log.info)
     with caplog.at_level(logging.INFO, "clipdeepfake"):
         for _ in progress:
             progress.note("loss 0.5")
