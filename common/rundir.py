@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 
 from common.errors import ProjectError
-from common.io import remove_abandoned
-from training.config import Config, save_config
+from common.io import atomic_write, remove_abandoned
 
 
 class RunDir:
@@ -73,17 +72,16 @@ class RunDir:
             os.close(self._lock)
             self._lock = None
 
-    def write_config(self, config: Config) -> None:
-        """Keep the effective configuration."""
-        save_config(config, self.config)
+    def write_config(self, text: str) -> None:
+        """Keep the effective configuration, as YAML."""
+        atomic_write(self.config, text)
 
 
-def new_run_dir(config: Config, log_dir: str | None, suffix: str = "") -> RunDir:
-    """Return the directory that `--log_dir` names, or a fresh `<log_dir>/<detector>/<time>`."""
-    if log_dir:
-        return RunDir(Path(log_dir))
-    stem = "_".join(part for part in (time.strftime("%Y-%m-%d-%H-%M-%S"), config.task_target, suffix) if part)
-    parent = Path(config.log_dir) / config.model_name
+def new_run_dir(given: str | None, parent: Path, *words: str | None) -> RunDir:
+    """Return the directory that `--log_dir` names, or a fresh `<parent>/<time>_<word>_<word>…`."""
+    if given:
+        return RunDir(Path(given))
+    stem = "_".join(part for part in (time.strftime("%Y-%m-%d-%H-%M-%S"), *words) if part)
     path, number = parent / stem, 1
     while path.exists():
         number += 1

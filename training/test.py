@@ -43,7 +43,7 @@ def main() -> None:
     from common.errors import WeightsError
     from common.rundir import RunDir, new_run_dir
     from training import session as runs
-    from training.config import load_config
+    from training.config import config_text, load_config
     from training.trainer import distributed
     from training.trainer.checkpoint import data_info_of
     from training.trainer.journal import open_log
@@ -68,12 +68,13 @@ def main() -> None:
         detector.load_weights(weights)
         loaders = runs.test_loaders(config, info, process)
         log_dir = args.log_dir or (str(tested_run.path) if tested_run else None)
-        folder = RunDir(process.broadcast(new_run_dir(config, log_dir, "test").path))
+        parent = Path(config.log_dir, config.model_name)
+        folder = RunDir(process.broadcast(new_run_dir(log_dir, parent, config.task_target, "test").path))
         if process.main:
             folder.take()
             open_log(folder.path / "test.log")
             if not folder.config.exists():
-                folder.write_config(config)
+                folder.write_config(config_text(config))
         else:
             open_log(None, quiet=True)
         metrics = runs.evaluate_all(detector, loaders, config, process, folder)

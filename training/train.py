@@ -81,7 +81,9 @@ def _train(args, config, process) -> None:
         raise ConfigError("--resume auto needs --log_dir, the run directory to look in")
     train, val, note = runs.training_loaders(config, process)
     tests = runs.test_loaders(config, train.info, process) if config.test_dataset else {}
-    folder = RunDir(process.broadcast(new_run_dir(config, args.log_dir).path))
+    folder = RunDir(
+        process.broadcast(new_run_dir(args.log_dir, Path(config.log_dir, config.model_name), config.task_target).path)
+    )
     # All of this before anything is written: wrong weights leave no run directory behind, and a run there as it was.
     resume_from = process.broadcast(newest_checkpoint(args.resume, folder) if process.main else None)
     detector = runs.make_detector(config, train.info, process, pretrained=resume_from is None)
@@ -101,12 +103,13 @@ def _train(args, config, process) -> None:
 
 def _train_there(detector, config, process, folder, training, tests, resume_from) -> None:
     from training import session as runs
+    from training.config import config_text
     from training.trainer.journal import log
     from training.trainer.trainer import Trainer
 
     train, val, note = training
     if process.main:
-        folder.write_config(config)
+        folder.write_config(config_text(config))
     trainer = Trainer(detector, config, process, folder, train, val)
     if resume_from is not None:
         trainer.resume(resume_from)

@@ -59,9 +59,14 @@ def load_config(
     return config
 
 
+def config_text(config: Config) -> str:
+    """Return the effective configuration as YAML; `load_config` on a file of it returns an equal one."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
 def save_config(config: Config, path: str | Path) -> None:
-    """Write the effective configuration as YAML; `load_config` on that file returns an equal one."""
-    atomic_write(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    """Write the effective configuration as YAML."""
+    atomic_write(path, config_text(config))
 
 
 @cache

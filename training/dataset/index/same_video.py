@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from training.dataset.index.videos import Index
+    from training.dataset.index.selection.videos import Index
 
 
 def groups_of_one_video(index: Index, places: Sequence[str]) -> Iterator[list[int]]:

@@ -14,7 +14,7 @@ from common.errors import DataError
 from training.batch import DataInfo
 from training.config.schema import Config
 from training.dataset.index.paths import Ground, inside, sibling
-from training.dataset.index.same_video import groups_of_one_video, in_both
+from training.dataset.index.selection.same_video import groups_of_one_video, in_both
 from training.dataset.index.table import Table
 from training.dataset.labels import check_labels, class_of
 
