@@ -19,7 +19,7 @@ from training.dataset.index.paths import Ground
 from training.dataset.lmdb_file import check_whole
 
 if TYPE_CHECKING:
-    from training.dataset.index.selection.videos import Index
+    from training.dataset.index.videos import Index
 
 LANDMARKS = 81
 # Datasets whose frames lie in FaceForensics++'s database: it, what is derived from it, and Google's DFD, which it hosts.

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from training.dataset.index.selection.videos import Index
+
+class Videos(Protocol):
+    """What is asked of an index here; see `training.dataset.index.videos.Index`."""
+
+    dataset: np.ndarray
+
+    def __len__(self) -> int: ...
+
+    def name(self, video: int) -> str: ...
+
+    def label_name(self, video: int) -> str: ...
+
+    def files(self, video: int) -> Iterable[str]: ...
+
+    def scope(self, video: int) -> str: ...
+
+    def places(self) -> list[str]: ...
+
+    def same_video_keys(self) -> list[str]: ...
 
 
-def groups_of_one_video(index: Index, places: Sequence[str]) -> Iterator[list[int]]:
+def groups_of_one_video(index: Videos, places: Sequence[str]) -> Iterator[list[int]]:
     """Yield, in order, the entries that are one video, where they are more than one.
 
     Entries of one place that name a common file are one video, and so are those with one label and name. A place alone is not
@@ -29,7 +46,7 @@ def groups_of_one_video(index: Index, places: Sequence[str]) -> Iterator[list[in
             yield from (group for group in _connected(index, entries) if len(group) > 1)
 
 
-def _connected(index: Index, entries: list[int]) -> list[list[int]]:
+def _connected(index: Videos, entries: list[int]) -> list[list[int]]:
     """Return the entries in groups that hang together by a file, or by dataset, label and name."""
     leader = {entry: entry for entry in entries}
 
@@ -50,10 +67,10 @@ def _connected(index: Index, entries: list[int]) -> list[list[int]]:
     return list(groups.values())
 
 
-def in_both(index: Index, other: Index) -> np.ndarray:
+def in_both(index: Videos, other: Videos) -> np.ndarray:
     """Return which videos of `index` are also in `other`, `(N,)` bool.
 
-    One video is what has common files, under whatever dataset name; what has one key (`identity.same_video_key`) in two
+    One video is what has common files, under whatever dataset name; what has one key (`datasets.same_video_key`) in two
     datasets or compressions; and what has one key and one folder. Within a dataset, one name in two folders is two videos.
     """
     mine, theirs = index.places(), other.places()

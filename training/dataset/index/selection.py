@@ -14,9 +14,9 @@ from common.datasets import other_names
 from common.errors import ConfigError, DataError
 from training.batch import DataInfo
 from training.config.schema import Config
-from training.dataset.index.selection.videos import Index
 from training.dataset.index.table import SPLITS, Table
 from training.dataset.index.table_cache import load_table
+from training.dataset.index.videos import Index
 
 _LEVEL = re.compile(r"(.+)_(c23|c40|raw)$")
 

@@ -14,7 +14,7 @@ from common.errors import DataError
 from training.batch import DataInfo
 from training.config.schema import Config
 from training.dataset.index.paths import Ground, inside, sibling
-from training.dataset.index.selection.same_video import groups_of_one_video, in_both
+from training.dataset.index.same_video import groups_of_one_video, in_both
 from training.dataset.index.table import Table
 from training.dataset.labels import check_labels, class_of
 
@@ -240,7 +240,7 @@ class Index:
         return [self.video_id(i) for i in range(len(self))]
 
     def same_video_keys(self) -> list[str]:
-        """Return `identity.same_video_key` of each video: equal for one video under two dataset names or compressions."""
+        """Return `datasets.same_video_key` of each video: equal for one video under two dataset names or compressions."""
         return [
             same_video_key(self.datasets[self.dataset[i]], self.label_name(i), bool(self.label[i]), self.name(i))
             for i in range(len(self))
