@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -20,7 +20,9 @@ from common.errors import ConfigError, WeightsError
 from common.io import read_json
 from training.config.loader import CONFIG_DIR
 from training.config.schema import Config, Triple
+from training.networks.clip_names import OPENAI, local_names, openai_tower
 from training.networks.conversion.clip_keys import tower_state
+from training.networks.hub import fetched
 from training.networks.low_rank import LoraConfig
 from training.networks.tuning import Strategy, Tuning, strategy
 from training.networks.tuning.effort import EffortKeys
@@ -34,7 +36,7 @@ _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 class ClipConfig(Config):
     """Keys that every detector on a CLIP tower shares."""
 
-    pretrained: str | None = Field("openai", description="an open_clip tag, a local file, or null")
+    pretrained: str | None = Field("openai", description="an open_clip tag, a file or Hugging Face folder, or null")
     backbone_name: str = Field("ViT-L-14", description="open_clip's name, or a file of training/config/backbone/")
     resolution: int = Field(224, ge=8)
     mean: Triple = [0.48145466, 0.4578275, 0.40821073]
@@ -43,6 +45,12 @@ class ClipConfig(Config):
     lora: LoraConfig = Field(default_factory=LoraConfig)
     effort: EffortKeys = Field(default_factory=EffortKeys)
     grad_checkpointing: bool = Field(False, description="recompute the blocks in backward: less memory, more time")
+
+    @field_validator("backbone_name")
+    @classmethod
+    def _usual_name(cls, value: str) -> str:
+        """Take OpenAI's and Hugging Face's names too."""
+        return openai_tower(value) or value
 
 
 class ClipTower(nn.Module):
@@ -156,8 +164,13 @@ def build_clip_tower(config: ClipConfig, pretrained: bool = True) -> ClipTower:
             f"resolution {config.resolution} is no multiple of {config.backbone_name}'s patch; use {near}"
         )
     if pretrained and config.pretrained is not None:
-        path = _weights_of(config.backbone_name, config.pretrained)
-        assign_state(tower.visual, tower_state(read_state(path)), str(path))
+        _assign(tower, _weights_of(config.backbone_name, config.pretrained), config.backbone_name)
+    if pretrained and config.pretrained is None and config.tuning != "full":
+        log.warning(
+            "pretrained is null and tuning is `%s`: most of the tower keeps the random weights it begins with; name weights "
+            "(pretrained: openai), or train all of it (tuning: full)",
+            config.tuning,
+        )
     tower.tune(config.tuning, getattr(config, config.tuning, None), trained=pretrained)
     return tower
 
@@ -185,9 +198,12 @@ def local_tower(backbone: str, wish: str) -> Path | None:
     given = find_weights(wish)
     if given:
         return given
-    stems = [f"{backbone}-{wish}", *([backbone] if wish == "openai" else [])]
-    names = (f"{stem}{suffix}" for stem in stems for suffix in _SUFFIXES)
-    return next((PRETRAINED_DIR / name for name in names if (PRETRAINED_DIR / name).is_file()), None)
+    openai = wish == "openai" or openai_tower(wish) == backbone
+    stems = [f"{backbone}-{wish}", *([backbone] if openai else [])]
+    names = [f"{stem}{suffix}" for stem in stems for suffix in _SUFFIXES] + list(
+        local_names(backbone) if openai else ()
+    )
+    return next((found for name in names if (found := find_weights(PRETRAINED_DIR / name))), None)
 
 
 def _weights_of(backbone: str, wish: str) -> Path:
@@ -198,16 +214,55 @@ def _weights_of(backbone: str, wish: str) -> Path:
     import open_clip
 
     tags = open_clip.list_pretrained_tags_by_model(backbone)
-    if wish not in tags:
+    meant = openai_tower(wish)
+    if meant and meant != backbone:
         raise WeightsError(
-            f"pretrained: `{wish}` is neither a file (also not in {PRETRAINED_DIR}) nor a tag of {backbone}; "
-            f"tags: {', '.join(tags) or 'none, it trains from scratch: write null'}"
+            f"pretrained: `{wish}` is the tower {meant}, and backbone_name is {backbone}; set backbone_name to {meant}, or "
+            f"pretrained to openai for {backbone}'s own"
         )
-    stem = backbone if wish == "openai" else f"{backbone}-{wish}"
-    try:
-        return Path(open_clip.download_pretrained(open_clip.get_pretrained_cfg(backbone, wish)))
-    except Exception as error:
+    tag = "openai" if meant else wish
+    if tag not in tags:
         raise WeightsError(
-            f"the weights `{wish}` of {backbone} cannot be fetched ({type(error).__name__}); put them as "
-            f"{PRETRAINED_DIR / (stem + '.safetensors')} (or .pt, .bin; open_clip's or Hugging Face's names), or write null"
+            f"pretrained: `{wish}` is neither a file nor a folder with weights (also not in {PRETRAINED_DIR}) nor a tag of "
+            f"{backbone}; tags: {', '.join(tags) or 'none, it trains from scratch: write null'}"
+        )
+    stem = backbone if tag == "openai" else f"{backbone}-{tag}"
+    try:
+        return Path(fetched(lambda: open_clip.download_pretrained(open_clip.get_pretrained_cfg(backbone, tag))))
+    except Exception as error:
+        file, hub = OPENAI.get(backbone, ("", "")) if tag == "openai" else ("", "")
+        source = (
+            f" (OpenAI's {file}, or the weights of Hugging Face's {hub}; addresses in its README.md)" if file else ""
+        )
+        raise WeightsError(
+            f"the weights `{tag}` of {backbone} cannot be fetched ({type(error).__name__}); put them as "
+            f"{PRETRAINED_DIR / (stem + '.safetensors')} or .pt or .bin{source}, or write null"
+        ) from error
+
+
+def _name_of(state: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the tower whose shape a state has, among OpenAI's and those of training/config/backbone/."""
+    for name in (*OPENAI, *(path.stem for path in sorted(BACKBONES.glob("*.json")))):
+        vision = _shape_of(name, None)[0]["vision_cfg"]
+        side = vision["image_size"] // vision["patch_size"]
+        wanted = [(vision["width"], 3, vision["patch_size"], vision["patch_size"]), (1 + side * side, vision["width"])]
+        there = [tuple(state[key].shape) for key in ("conv1.weight", "positional_embedding") if key in state]
+        depth = len({key.split(".")[2] for key in state if key.startswith("transformer.resblocks.")})
+        if there == wanted and depth == vision["layers"]:
+            return name
+    return None
+
+
+def _assign(tower: ClipTower, path: Path, backbone: str) -> None:
+    """Load a file into a tower; WeightsError names the backbone that it is of, where that is a known one."""
+    state = tower_state(read_state(path))
+    try:
+        assign_state(tower.visual, state, str(path))
+    except WeightsError as error:
+        name = _name_of(state)
+        if name is None or name == backbone:
+            raise
+        raise WeightsError(
+            f"{path} holds the tower {name}, and backbone_name is {backbone}; set backbone_name to {name}, or name "
+            f"{backbone}'s weights with pretrained ({str(error).partition(': ')[2]})"
         ) from error

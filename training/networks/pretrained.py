@@ -8,9 +8,19 @@ from pathlib import Path
 from torch import nn
 
 from common.errors import WeightsError
+from training.networks.hub import fetched
 from training.networks.weights import PRETRAINED_DIR, State, assign_state, find_weights, read_state
 
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+# timm's tag: the files under which the same weights were published first, as the field's settings name them.
+_PUBLISHED = {
+    "legacy_xception.tf_in1k": ("xception-b5690688.pth",),
+    "tf_efficientnet_b4.aa_in1k": ("efficientnet-b4-6ed6700e.pth",),
+    "resnet34.tv_in1k": ("resnet34-b627a593.pth", "resnet34-333f7ec4.pth"),
+    "resnet50.tv_in1k": ("resnet50-0676ba61.pth", "resnet50-19c8e357.pth"),
+    "vgg19.tv_in1k": ("vgg19-dcbb9e9d.pth",),
+    **{f"hrnet_w{w}.ms_in1k": (f"hrnetv2_w{w}_imagenet_pretrained.pth",) for w in (18, 30, 32, 40, 44, 48, 64)},
+}
 
 
 def load_pretrained(
@@ -42,18 +52,29 @@ def load_pretrained(
 
 
 def local_trunk(wish: str) -> Path | None:
-    """Return the file on this machine that `pretrained` means, also without its suffix; None when there is none."""
-    for name in (wish, *(wish + suffix for suffix in _SUFFIXES)):
+    """Return the file on this machine that `pretrained` means, also without its suffix; None when there is none.
+
+    A tag also means the file in `training/pretrained/` under which its weights were published first.
+    """
+    tag = _tag(wish)
+    published = next((files for known, files in _PUBLISHED.items() if tag in (known, known.partition(".")[0])), ())
+    for name in (wish, *(tag + suffix for suffix in _SUFFIXES), *published):
         found = find_weights(name)
         if found:
             return found
     return None
 
 
+def _tag(wish: str) -> str:
+    """Return timm's tag in a name of its hub (`timm/resnet34.tv_in1k`, with or without `hf-hub:`)."""
+    return wish.removeprefix("hf-hub:").removeprefix("hf_hub:").removeprefix("timm/")
+
+
 def _download(tag: str, architecture: str) -> State:
     """Return timm's weights of a tag, from its cache or the network."""
     import timm
 
+    tag = _tag(tag)
     tags = timm.list_pretrained(f"{architecture}.*")
     if tag == architecture and tags:
         tag = tags[0]
@@ -63,9 +84,10 @@ def _download(tag: str, architecture: str) -> State:
             f"tags: {', '.join(tags) or 'none'}, or null to train from scratch"
         )
     try:
-        return timm.create_model(tag, pretrained=True).state_dict()
+        return fetched(lambda: timm.create_model(tag, pretrained=True).state_dict())
     except Exception as error:  # what a missing network raises depends on the libraries underneath
+        also = "".join(f" or {file}" for file in _PUBLISHED.get(tag, ())[:1])
         raise WeightsError(
             f"the weights `{tag}` cannot be fetched ({type(error).__name__}); put them as "
-            f"{PRETRAINED_DIR / (tag + '.safetensors')} (or .pth, .pt, .bin), or write null"
+            f"{PRETRAINED_DIR / (tag + '.safetensors')} (or .pth, .pt, .bin){also} (addresses in its README.md), or write null"
         ) from error

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from common.errors import ConfigError, WeightsError
-from training.networks import clip_tower
+from training.networks import clip_tower, weights
+from training.networks.clip_names import openai_tower
 from training.networks.clip_tower import ClipConfig, ClipTower, build_clip_tower
 from training.networks.low_rank import LoraConfig
 
@@ -259,3 +261,66 @@ def test_a_tag_that_cannot_be_fetched_says_which_file_to_put_where(monkeypatch, 
         clip_tower._weights_of("ViT-B-32", "openai")
     (tmp_path / "ViT-B-32.pt").touch()
     assert clip_tower._weights_of("ViT-B-32", "openai") == tmp_path / "ViT-B-32.pt"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ViT-L/14", "ViT-L-14", "vit_l_14", "openai/clip-vit-large-patch14", "hf-hub:openai/clip-vit-large-patch14"],
+)
+def test_names_of_other_places_mean_the_tower(name, tmp_path, monkeypatch):
+    assert config(backbone_name=name).backbone_name == "ViT-L-14"
+    assert openai_tower("ViT-L/14@336px") == openai_tower("openai/clip-vit-large-patch14-336") == "ViT-L-14-336"
+    monkeypatch.setattr(weights, "PRETRAINED_DIR", tmp_path)
+    monkeypatch.setattr(clip_tower, "PRETRAINED_DIR", tmp_path)
+    (tmp_path / "ViT-L-14.pt").touch()
+    assert clip_tower.local_tower("ViT-L-14", name) == tmp_path / "ViT-L-14.pt"
+    with pytest.raises(
+        WeightsError, match="is the tower ViT-L-14, and backbone_name is ViT-B-16; set backbone_name to ViT-L-14"
+    ):
+        clip_tower._weights_of("ViT-B-16", name)
+
+
+def test_openais_own_file_names_are_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "PRETRAINED_DIR", tmp_path)
+    monkeypatch.setattr(clip_tower, "PRETRAINED_DIR", tmp_path)
+    for backbone, file in (
+        ("ViT-L-14", "ViT-L-14.pt"),
+        ("ViT-L-14-336", "ViT-L-14-336px.pt"),
+        ("ViT-B-16", "ViT-B-16.pt"),
+    ):
+        assert clip_tower.local_tower(backbone, "openai") is None
+        (tmp_path / file).touch()
+        assert clip_tower.local_tower(backbone, "openai") == tmp_path / file
+    assert clip_tower.local_tower("ViT-B-32", "openai") is None
+
+
+@pytest.mark.parametrize("layout", ["model.safetensors", "pytorch_model.bin", "snapshots/0f/model.safetensors"])
+def test_a_hugging_face_folder_is_read(tmp_path, layout, monkeypatch):
+    theirs, x = hugging_face(), images()
+    path = tmp_path / "clip-vit" / layout
+    path.parent.mkdir(parents=True)
+    (save_file if path.suffix == ".safetensors" else torch.save)(theirs.state_dict(), path)
+    with torch.no_grad():
+        wanted = theirs(pixel_values=x).pooler_output
+        torch.testing.assert_close(
+            tower(pretrained=str(tmp_path / "clip-vit")).eval()(x)[0], wanted, atol=2e-5, rtol=1e-4
+        )
+    monkeypatch.setattr(weights, "PRETRAINED_DIR", tmp_path)
+    assert clip_tower.local_tower("tiny", "someone/clip-vit") == path
+
+
+def test_weights_of_another_known_tower_name_the_backbone(tmp_path):
+    torch.save(tower(backbone_name="demo", resolution=96).visual.state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(
+        WeightsError, match=r"weights\.pt holds the tower demo, and backbone_name is tiny; set backbone_name to demo"
+    ):
+        tower(pretrained=str(tmp_path / "weights.pt"))
+
+
+@pytest.mark.parametrize(("tuning", "said"), [("none", True), ("layernorm", True), ("lora", True), ("full", False)])
+def test_a_tower_that_stays_random_is_said(tuning, said, caplog):
+    tower(tuning=tuning)
+    assert ("keeps the random weights" in caplog.text) == said
+    caplog.clear()
+    build_clip_tower(config(tuning=tuning), pretrained=False)  # a checkpoint follows
+    assert "random" not in caplog.text

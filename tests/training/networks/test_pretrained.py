@@ -1,8 +1,10 @@
 """Where a trunk's first weights come from, and what is said when they cannot be had."""
 
+import logging
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from urllib.error import URLError
 
@@ -15,6 +17,7 @@ from safetensors.torch import save_file
 
 import training.networks.weights as weights
 from common.errors import WeightsError
+from training.networks import clip_names, hub, pretrained
 from training.networks.pretrained import load_pretrained, local_trunk
 
 ROOT = Path(__file__).parents[3]
@@ -44,6 +47,70 @@ def no_network(monkeypatch):
 def trunk(seed):
     torch.manual_seed(seed)
     return timm.create_model(ARCHITECTURE)
+
+
+@pytest.mark.parametrize(
+    ("wish", "file"),
+    [
+        ("legacy_xception.tf_in1k", "xception-b5690688.pth"),
+        ("legacy_xception", "xception-b5690688.pth"),
+        ("tf_efficientnet_b4.aa_in1k", "efficientnet-b4-6ed6700e.pth"),
+        ("resnet34.tv_in1k", "resnet34-b627a593.pth"),
+        ("resnet34.tv_in1k", "resnet34-333f7ec4.pth"),
+        ("timm/resnet34.tv_in1k", "resnet34-b627a593.pth"),
+        ("hf-hub:timm/resnet34.tv_in1k", "resnet34.tv_in1k.safetensors"),
+        ("vgg19.tv_in1k", "vgg19-dcbb9e9d.pth"),
+        ("hrnet_w48.ms_in1k", "hrnetv2_w48_imagenet_pretrained.pth"),
+        ("hrnet_w18.ms_in1k", "hrnetv2_w18_imagenet_pretrained.pth"),
+    ],
+)
+def test_a_tag_means_the_file_that_its_weights_were_published_as(folder, wish, file):
+    assert local_trunk(wish) is None
+    (folder / file).touch()
+    assert local_trunk(wish) == folder / file
+    assert local_trunk("resnet34.bt_in1k") is None
+
+
+def test_every_file_of_the_readme_is_found_and_has_an_address():
+    text = (ROOT / "training/pretrained/README.md").read_text()
+    for files in pretrained._PUBLISHED.values():
+        assert files[0] in text or "hrnetv2" in files[0]
+    for file, repository in clip_names.OPENAI.values():
+        assert f"`{file}`" in text
+        assert repository in text
+    assert text.count("https://") >= 6
+
+
+def test_out_of_reach_is_said_at_once_and_nothing_else_is(monkeypatch, caplog, capsys):
+    from huggingface_hub import constants
+
+    asked = []
+
+    def ask():
+        asked.append(constants.HF_HUB_OFFLINE)
+        logging.getLogger("huggingface_hub").warning("retrying")
+        print("Downloading", file=sys.stderr)
+        raise FileNotFoundError("no such entry")
+
+    monkeypatch.setattr(hub, "_reachable", lambda: False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(ConnectionError, match="out of reach"):
+        hub.fetched(ask)
+    assert asked == [True]
+    assert constants.HF_HUB_OFFLINE is False
+    assert (caplog.text, capsys.readouterr().err) == ("", "")
+    assert hub.fetched(lambda: 3) == 3  # what the cache holds is found
+
+
+def test_a_hub_that_never_answers_is_not_waited_for(monkeypatch):
+    import huggingface_hub
+
+    waiting = threading.Event()
+    monkeypatch.setattr(hub, "_PATIENCE", 0.05)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "get_session", lambda: waiting.wait(30))
+    assert not hub._reachable()
+    waiting.set()
 
 
 def test_null_leaves_the_trunk_as_it_is():
