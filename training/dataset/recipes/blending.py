@@ -9,6 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from common.errors import DataError
+
 
 def hull_mask(points: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return float32 ones inside the convex hull of landmarks, zeros outside."""
@@ -45,6 +47,20 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     turn = np.vdot(centred, b - b.mean()) / max(np.vdot(centred, centred).real, 1e-12)
     shift = b.mean() - turn * a.mean()
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+
+
+def checked_scale(matrix: np.ndarray, low: float, high: float) -> float:
+    """Return the scale of a similarity; DataError where it is not within limits that a face's landmarks give.
+
+    Landmarks in one point, mirrored or far outside give scales of nothing or of 10^9, and pictures of that size.
+    """
+    scale = float(np.hypot(*matrix[0, :2]))
+    if not low <= scale <= high:  # also where it is no number
+        raise DataError(
+            "its landmarks are no face (all in one point, mirrored or far outside the picture); run preprocess.py again, "
+            "or leave such frames out with data.on_error=skip"
+        )
+    return scale
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np.ndarray:

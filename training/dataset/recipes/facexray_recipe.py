@@ -20,7 +20,16 @@ from pydantic import Field
 from common.errors import DataError
 from training.config.schema import Config, Pair, Section
 from training.dataset.index.selection import Index
-from training.dataset.recipes.blending import blend, deform, hull_mask, match_colour, similarity, soften, warp
+from training.dataset.recipes.blending import (
+    blend,
+    checked_scale,
+    deform,
+    hull_mask,
+    match_colour,
+    similarity,
+    soften,
+    warp,
+)
 from training.dataset.recipes.nearest import Neighbours, cached_neighbours
 from training.dataset.recipes.recipe import Batch, FrameReader, Recipe, Sample, frame_draws, register_recipe
 from training.dataset.storage import open_storage
@@ -85,7 +94,14 @@ class FaceXray(Recipe):
         background = reader.raw(video, position, landmark=True)
         other, other_position = map(int, self.faces[partner])
         foreground = reader.raw(other, other_position, landmark=True)
-        mixed, alpha = self.mix(background, foreground, rng)
+        try:
+            mixed, alpha = self.mix(background, foreground, rng)
+        except DataError as error:
+            names = [
+                f"{reader.labels(v)['video']}, frame {s['frame']}"
+                for v, s in ((video, background), (other, foreground))
+            ]
+            raise DataError(f"{names[0]} with the face of {names[1]}: {error}") from error
         real = {"image": background["image"], "mask": np.zeros_like(alpha)}
         fake = {"image": mixed, "mask": alpha}
         known = {**reader.labels(video), "frame": background["frame"]}
@@ -95,13 +111,19 @@ class FaceXray(Recipe):
         ]
 
     def mix(self, background: Sample, foreground: Sample, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Return the blend and its soft mask M `(H, W)`: exactly the background where M is 0."""
+        """Return the blend and its soft mask M `(H, W)`: exactly the background where M is 0.
+
+        Raises:
+            DataError: the landmarks of one of the two are no face's.
+        """
         image, points = background["image"], background["landmark"]
         height, width = image.shape[:2]
         low, high = (limit * width / 256 for limit in self.options.blur)
         mask = deform(hull_mask(points, height, width), rng, self.options.deformation)
         alpha = soften(mask, max(3, int(rng.uniform(low, high)) | 1))
-        moved = warp(foreground["image"], similarity(foreground["landmark"][:68], points[:68]), width, height)
+        onto = similarity(foreground["landmark"][:68], points[:68])
+        checked_scale(onto, 1 / 20, 20)
+        moved = warp(foreground["image"], onto, width, height)
         return blend(match_colour(moved, image, alpha), image, alpha), alpha
 
     def empty(self) -> Batch:

@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 
 from common.errors import DataError
 from training.config.schema import Pair, Section
-from training.dataset.recipes.blending import blend, deform, hull_mask, similarity, soften
+from training.dataset.recipes.blending import blend, checked_scale, deform, hull_mask, similarity, soften
 from training.dataset.recipes.recipe import Batch, FrameReader, Recipe, Sample, frame_draws, register_recipe
 
 # A standard face in a unit square, by dlib's points: outer eye corners, nose tip, mouth corners.
@@ -67,7 +67,10 @@ class FaceWarping(Recipe):
         if rng is None:
             raise DataError("the recipe `fwa` makes training images; evaluation reads frames")
         raw = reader.raw(video, position, landmark=True)
-        warped, alpha = self.imitate(raw["image"], raw["landmark"], rng)
+        try:
+            warped, alpha = self.imitate(raw["image"], raw["landmark"], rng)
+        except DataError as error:
+            raise DataError(f"{reader.labels(video)['video']}, frame {raw['frame']}: {error}") from error
         real = {"image": raw["image"], "mask": np.zeros(alpha.shape, np.uint8)}
         fake = {"image": warped, "mask": (alpha > 0).astype(np.uint8)}
         known = {**reader.labels(video), "frame": raw["frame"]}
@@ -77,10 +80,15 @@ class FaceWarping(Recipe):
         ]
 
     def imitate(self, image: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Return the image with warping artifacts and the mask M `(H, W)`: exactly the image where M is 0."""
+        """Return the image with warping artifacts and the mask M `(H, W)`: exactly the image where M is 0.
+
+        Raises:
+            DataError: the landmarks are no face's.
+        """
         height, width = image.shape[:2]
         to_unit = similarity(points[list(_POINTS)], _STANDARD)
-        own_size = 1 / max(np.hypot(*to_unit[0, :2]), 1e-9)  # pixels that the standard square covers here
+        side = max(height, width)
+        own_size = 1 / checked_scale(to_unit, 1 / (8 * side), 20 / side)  # pixels that the standard square covers here
         size = max(8, round(own_size * rng.uniform(*self.options.scale)))
         there = to_unit * size
         small = cv2.warpAffine(image, there, (size, size), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT_101)

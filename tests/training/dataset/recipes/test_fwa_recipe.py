@@ -7,7 +7,7 @@ import torch
 from helpers.faces import give_faces, landmarks, picture
 from helpers.pack import write_pack
 
-from common.errors import ConfigError
+from common.errors import ConfigError, DataError
 from training.config.schema import Config
 from training.dataset import build_loader
 
@@ -99,6 +99,36 @@ def test_augmentation_is_drawn_for_each_of_the_two(places):
     changed = batch["image"][:4][outside] != batch["image"][4:][outside]
     assert changed.float().mean() > 0.5
     assert batch["image"].dtype == torch.uint8
+
+
+NO_FACES = {
+    "one point": lambda p: np.full_like(p, 31.0),
+    "one point far off": lambda p: np.full_like(p, 4294967295.0),
+    "the origin": np.zeros_like,
+    "almost one point": lambda p: 31 + (p - p.mean(0)) * 1e-5,
+    "far apart": lambda p: p * 1e6,
+}
+
+
+@pytest.mark.parametrize("kind", NO_FACES)
+def test_landmarks_of_no_face_are_a_sentence(places, kind):
+    rng = np.random.default_rng(4)
+    points = landmarks(rng, 128)
+    image = picture(rng, points, 128)
+    with pytest.raises(DataError, match="its landmarks are no face"):
+        loader(places).recipe.imitate(image, NO_FACES[kind](points).astype(np.float32), rng)
+
+
+def test_frames_without_a_face_stop_the_loader_or_are_skipped(tmp_path):
+    found = write_pack(tmp_path, frames=4, size=64)
+    give_faces(tmp_path / "rgb")
+    damaged = sorted((tmp_path / "rgb").rglob("landmarks/*/*.npy"))
+    for path in damaged[::2]:
+        np.save(path, np.full((81, 2), 20.0, np.float32))
+    with pytest.raises(DataError, match=r"FF-real.*, frame .*: its landmarks are no face"):
+        list(loader(found))
+    kept = [video for batch in loader(found, data={"on_error": "skip"}) for video in batch["video"]]
+    assert 0 < len(kept) < 24
 
 
 def test_even_kernels_are_refused(places):
