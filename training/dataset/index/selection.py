@@ -60,7 +60,7 @@ def open_dataset(config: Config, dataset: str) -> tuple[Table, str | None]:
         name, level = found.groups()
         path = path if path.exists() else folder / f"{name}.json"
     if not path.exists():
-        path = next((there for other in other_names(name) if (there := folder / f"{other}.json").exists()), path)
+        path = next((file for other in other_names(name) if (file := folder / f"{other}.json").exists()), path)
     if path.exists() and _top_key(path) in other_names(name):
         name = str(_top_key(path))
     if not path.exists():
