@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from training.metrics.decision import HALF, called_fake
 from training.metrics.samples import Samples
 
 BLOCK = 64  # resamples handled together: small enough for the cache, large enough for NumPy
@@ -20,7 +21,8 @@ def draw_weights(
     video_label: NDArray[np.bool_], resamples: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.float32]]:
     """Yield blocks `(V, ≤ BLOCK)`: how often each video stands in each resample."""
-    groups = [np.flatnonzero(~video_label), np.flatnonzero(video_label)]
+    classes = np.flatnonzero(~video_label), np.flatnonzero(video_label)
+    groups = [members for members in classes if len(members)]
     for start in range(0, resamples, BLOCK):
         size = min(BLOCK, resamples - start)
         weights = np.zeros((len(video_label), size), np.float32)
@@ -75,8 +77,8 @@ class ScoreCounts:
 class CorrectCounts:
     """Accuracy at a fixed threshold under any weighting of the videos."""
 
-    def __init__(self, samples: Samples, threshold: float = 0.5):
-        correct = (samples.prob > threshold) == samples.label
+    def __init__(self, samples: Samples, threshold: float = HALF):
+        correct = called_fake(samples.prob, threshold) == samples.label
         frames = np.bincount(samples.video, minlength=samples.videos).astype(np.float64)
         right = np.bincount(samples.video, weights=correct, minlength=samples.videos)
         fake = samples.video_label
@@ -84,11 +86,11 @@ class CorrectCounts:
         self.right = np.stack([right * ~fake, right * fake])
 
     def __call__(self, weights: NDArray) -> dict[str, NDArray[np.float64]]:
-        """Return `acc`, `acc_real`, `acc_fake`, each `(R,)`, for video weights `(V, R)`."""
+        """Return `acc`, and of the classes that there are `acc_real` and `acc_fake`, each `(R,)`, for video weights `(V, R)`."""
         weights = weights.astype(np.float64)
         right, frames = self.right @ weights, self.frames @ weights
-        return {
-            "acc": right.sum(0) / frames.sum(0),
-            "acc_real": right[0] / frames[0],
-            "acc_fake": right[1] / frames[1],
-        }
+        found = {"acc": right.sum(0) / frames.sum(0)}
+        for number, name in enumerate(("acc_real", "acc_fake")):
+            if self.frames[number].any():
+                found[name] = right[number] / frames[number]
+        return found

@@ -7,7 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from common.errors import ConfigError
 from training.metrics.bootstrap import MAX_ROWS, CorrectCounts, ScoreCounts, draw_weights
-from training.metrics.ranking import ranking_figures
+from training.metrics.one_class import about
+from training.metrics.ranking import ranking_figures, ranking_keys
 from training.metrics.samples import Samples, gather
 
 Figure = dict[str, float | None]
@@ -24,6 +25,7 @@ def evaluate(
     seed: int = 0,
     dataset: str | None = None,
     max_rows: int = MAX_ROWS,
+    one_class: bool = False,
 ) -> dict:
     """Return the figures of one test set, of its frames and of its videos (a video's score is its frames' mean).
 
@@ -44,10 +46,13 @@ def evaluate(
         bootstrap: number of resamples; 0 leaves the intervals out (`low` and `high` are None).
         seed: of the resamples.
         dataset: name for error messages.
+        one_class: take a set of fakes only, or of reals only, too: what needs both classes is then absent (None), and
+            `one_class` in the result says what there is (`training.metrics.one_class.about`).
 
     Returns:
         `{"frame": {"auc": {"value", "low", "high"}, "eer", "ap", "acc", "acc_real", "acc_fake", "tnr_at_tpr95"}, "video":
-        the same, "counts": {"frames_real", "frames_fake", "videos_real", "videos_fake"}}`, floats and ints, ready for JSON.
+        the same, "counts": {"frames_real", "frames_fake", "videos_real", "videos_fake"}}`, floats and ints, ready for JSON;
+        with one class only also `one_class`.
 
     Raises:
         DataError: see `training.metrics.samples.gather`. ConfigError: a TPR outside (0, 1), or a negative `bootstrap`.
@@ -57,7 +62,7 @@ def evaluate(
         raise ConfigError(f"tnr_at_tpr must lie between 0 and 1 (0.95, say), not {list(targets)}")
     if bootstrap < 0:
         raise ConfigError(f"bootstrap must be 0 or a number of resamples, not {bootstrap}")
-    frames = gather(label, prob, video, dataset)
+    frames = gather(label, prob, video, dataset, one_class)
     videos = frames.by_video()
     levels = {"frame": frames, "video": videos}
     points = {name: point_figures(samples, targets) for name, samples in levels.items()}
@@ -69,6 +74,11 @@ def evaluate(
             name: {key: {"value": value, "low": None, "high": None} for key, value in points[name].items()}
             for name in levels
         }
+    if frames.missing:
+        absent: Figure = {"value": None, "low": None, "high": None}
+        for name in levels:
+            result[name] = {key: result[name].get(key, absent) for key in _keys(targets)}
+        result["one_class"] = about(levels)
     result["counts"] = {
         "frames_real": int((~frames.label).sum()),
         "frames_fake": int(frames.label.sum()),
@@ -78,13 +88,20 @@ def evaluate(
     return result
 
 
+def _keys(targets: tuple[float, ...]) -> list[str]:
+    return [*ranking_keys(targets), "acc", "acc_real", "acc_fake"]
+
+
 def point_figures(samples: Samples, targets: tuple[float, ...]) -> dict[str, float]:
-    """Return the exact value of every figure of these samples."""
+    """Return the exact value of every figure that these samples allow."""
+    correct = CorrectCounts(samples)(np.ones((samples.videos, 1)))
+    if samples.missing:
+        return {name: float(value[0]) for name, value in correct.items()}
     _, row = np.unique(-samples.prob, return_inverse=True)
     rows = int(row.max()) + 1
     real = np.bincount(row[~samples.label], minlength=rows)[:, None].astype(np.float64)
     fake = np.bincount(row[samples.label], minlength=rows)[:, None].astype(np.float64)
-    figures = ranking_figures(real, fake, targets) | CorrectCounts(samples)(np.ones((samples.videos, 1)))
+    figures = ranking_figures(real, fake, targets) | correct
     return {name: float(value[0]) for name, value in figures.items()}
 
 
@@ -97,6 +114,8 @@ def _resample(
     max_rows: int,
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
     """Return, per level and figure, the `(resamples,)` values; both levels see the same draws."""
+    if next(iter(levels.values())).missing:
+        return _resample_correct(levels, resamples, rng)
     counts = {name: (ScoreCounts(samples, max_rows), CorrectCounts(samples)) for name, samples in levels.items()}
     blocks: dict[str, list[dict[str, NDArray]]] = {name: [] for name in levels}
     for weights in draw_weights(next(iter(levels.values())).video_label, resamples, rng):
@@ -114,14 +133,23 @@ def _resample(
     return draws
 
 
+def _resample_correct(
+    levels: dict[str, Samples], resamples: int, rng: np.random.Generator
+) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Return the same of a set of one class, which has no ranking."""
+    weights = np.concatenate(list(draw_weights(next(iter(levels.values())).video_label, resamples, rng)), axis=1)
+    return {name: CorrectCounts(samples)(weights) for name, samples in levels.items()}
+
+
 def _with_intervals(
     points: dict[str, float], draws: dict[str, NDArray[np.float64]], video_label: NDArray[np.bool_]
 ) -> dict[str, Figure]:
     known = {"real": (~video_label).sum() > 1, "fake": video_label.sum() > 1}
+    classes = [name for name, there in (("real", not video_label.all()), ("fake", video_label.any())) if there]
     tail = 50 * (1 - CONFIDENCE)
     figures: dict[str, Figure] = {}
     for key, value in points.items():
-        needed = [key.removeprefix("acc_")] if key.startswith("acc_") else ["real", "fake"]
+        needed = [key.removeprefix("acc_")] if key.startswith("acc_") else classes
         low, high = np.percentile(draws[key], [tail, 100 - tail]) if all(known[name] for name in needed) else (0.0, 1.0)
         figures[key] = {"value": value, "low": float(low), "high": float(high)}
     return figures

@@ -58,6 +58,11 @@ def tpr_key(tpr: float) -> str:
     return f"tnr_at_tpr{tpr * 100:.10g}"
 
 
+def ranking_keys(tpr: tuple[float, ...]) -> list[str]:
+    """Return the names of the ranking figures, in the order of `ranking_figures`."""
+    return ["auc", "eer", "ap", *(tpr_key(target) for target in tpr)]
+
+
 def ranking_figures(real: Counts, fake: Counts, tpr: tuple[float, ...]) -> dict[str, Counts]:
     """Return every ranking figure.
 

@@ -1,5 +1,6 @@
 """Predictions as checked arrays, grouped by video: the common ground of all figures."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -32,13 +33,33 @@ class Samples:
 
     def by_video(self) -> "Samples":
         """Return one sample a video, scored with the mean of its frames' probabilities."""
-        frames = np.bincount(self.video, minlength=self.videos)
-        mean = np.bincount(self.video, weights=self.prob, minlength=self.videos) / frames
-        # The mean of equal numbers must be that number, or ties between videos would break by rounding.
-        low, high = np.full(self.videos, np.inf), np.full(self.videos, -np.inf)
-        np.minimum.at(low, self.video, self.prob)
-        np.maximum.at(high, self.video, self.prob)
-        return Samples(self.video_label, np.clip(mean, low, high), np.arange(self.videos), self.video_label)
+        mean = group_means(self.video, self.prob, self.videos)
+        return Samples(self.video_label, mean, np.arange(self.videos), self.video_label)
+
+    @property
+    def missing(self) -> str | None:
+        """`real` or `fake` where there is no sample of it."""
+        return "real" if self.label.all() else None if self.label.any() else "fake"
+
+
+def group_means(group: NDArray[np.int64], prob: NDArray[np.float64], groups: int) -> NDArray[np.float64]:
+    """Return the mean `(groups,)` of the scores of each group (a video's frames), whatever order they stand in.
+
+    Sums are exact before they are rounded once: with a running sum, the same scores in another order could differ in the last
+    bit, and break a tie between two videos.
+
+    Args:
+        group: `(N,)` number of each score's group, in [0, groups); every group has one at least.
+    """
+    order = np.argsort(group, kind="stable")
+    scores = prob[order].tolist()
+    ends = np.cumsum(np.bincount(group, minlength=groups)).tolist()
+    return np.array([mean_score(scores[start:end]) for start, end in zip([0, *ends], ends)], np.float64)
+
+
+def mean_score(scores: list[float]) -> float:
+    """Return the mean of some scores, the same in any order; the mean of equal numbers is that number."""
+    return min(max(math.fsum(scores) / len(scores), min(scores)), max(scores))
 
 
 def _number_videos(video: Iterable) -> tuple[NDArray[np.int64], list]:
@@ -49,7 +70,9 @@ def _number_videos(video: Iterable) -> tuple[NDArray[np.int64], list]:
     return codes, list(numbers)
 
 
-def gather(label: ArrayLike, prob: ArrayLike, video: Iterable, dataset: str | None = None) -> Samples:
+def gather(
+    label: ArrayLike, prob: ArrayLike, video: Iterable, dataset: str | None = None, one_class: bool = False
+) -> Samples:
     """Check predictions and group them by video.
 
     Args:
@@ -57,10 +80,11 @@ def gather(label: ArrayLike, prob: ArrayLike, video: Iterable, dataset: str | No
         prob: `(N,)`, fake probability.
         video: N hashable names; frames of one video share one.
         dataset: name for the messages.
+        one_class: whether samples of one class only will do.
 
     Raises:
         DataError: nothing to evaluate, lengths differ, a label other than 0 and 1, a probability that is not a number in
-            [0, 1] (names the first video), a video with both labels, or one class only.
+            [0, 1] (names the first video), a video with both labels, or one class only where that will not do.
     """
     where = f" of {dataset}" if dataset else ""
     labels, scores = np.asarray(label), np.asarray(prob, np.float64)
@@ -83,10 +107,17 @@ def gather(label: ArrayLike, prob: ArrayLike, video: Iterable, dataset: str | No
         raise DataError(
             f"labels{where} must be 0 (real) or 1 (fake), found {sorted(set(labels.tolist()) - {0, 1})[:3]}"
         )
-    return _with_classes(labels == 1, scores, codes, names, where)
+    samples = _grouped(labels == 1, scores, codes, names, where)
+    if samples.missing and not one_class:
+        present = "fake" if samples.missing == "real" else "real"
+        raise DataError(
+            f"the test set{where} has {present} samples only, so AUC, EER and AP are not defined; "
+            f"add {samples.missing} videos to its JSON index, or use predict.py to score videos without labels"
+        )
+    return samples
 
 
-def _with_classes(
+def _grouped(
     fake: NDArray[np.bool_], scores: NDArray[np.float64], codes: NDArray[np.int64], names: list, where: str
 ) -> Samples:
     frames = np.bincount(codes)
@@ -95,11 +126,5 @@ def _with_classes(
     if mixed.any():
         raise DataError(
             f"video {names[int(np.argmax(mixed))]}{where} has frames of both labels; give real and fake videos different names"
-        )
-    if fake.all() or not fake.any():
-        present, missing = ("fake", "real") if fake.all() else ("real", "fake")
-        raise DataError(
-            f"the test set{where} has {present} samples only, so AUC, EER and AP are not defined; "
-            f"add {missing} videos to its JSON index, or use predict.py to score videos without labels"
         )
     return Samples(fake, scores, codes, fakes > 0)

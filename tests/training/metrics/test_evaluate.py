@@ -1,4 +1,5 @@
 import json
+import math
 import time
 
 import numpy as np
@@ -8,7 +9,8 @@ from sklearn import metrics as reference
 from common.errors import ConfigError, DataError
 from training.metrics import evaluate
 from training.metrics.bootstrap import draw_weights
-from training.metrics.samples import gather
+from training.metrics.decision import called_fake
+from training.metrics.samples import gather, mean_score
 
 
 def predictions(videos=60, frames=8, decimals=2, seed=0):
@@ -26,7 +28,8 @@ def means(label, prob, video):
     names = list(dict.fromkeys(video.tolist()))
     return (
         np.array([label[video == name][0] for name in names]),
-        np.array([np.mean(prob[video == name]) for name in names]),
+        # Summed exactly: a running sum would break ties between videos by the order of their frames.
+        np.array([math.fsum(prob[video == name]) / np.sum(video == name) for name in names]),
     )
 
 
@@ -181,6 +184,44 @@ def test_same_seed_same_result_and_order_of_frames_does_not_matter_to_points():
 def test_equal_frames_tie_between_videos_of_different_length():
     found = evaluate([0] * 3 + [1] * 7, [0.1] * 10, ["a"] * 3 + ["b"] * 7, bootstrap=0)
     assert found["video"]["auc"]["value"] == 0.5
+
+
+def test_the_same_scores_in_another_order_are_the_same_video_score():
+    scores = [0.1, 0.7, 0.3, 0.9, 0.2, 0.4, 0.6]
+    for seed in range(5):
+        other = np.random.default_rng(seed).permutation(scores).tolist()
+        found = evaluate([0] * 7 + [1] * 7, scores + other, ["a"] * 7 + ["b"] * 7, bootstrap=0)
+        assert found["video"]["auc"]["value"] == 0.5
+        interleaved = evaluate([0, 1] * 7, np.stack([scores, other], 1).ravel(), ["a", "b"] * 7, bootstrap=0)
+        assert interleaved == found
+    assert mean_score([0.1] * 3) == 0.1
+
+
+def test_half_is_real_and_so_says_the_rule_that_prediction_uses_too():
+    found = evaluate([0, 1], [0.5, 0.5], ["a", "b"], bootstrap=0)["frame"]
+    assert (found["acc_real"]["value"], found["acc_fake"]["value"]) == (1, 0)
+    assert called_fake(np.array([0.4, 0.5, np.nextafter(0.5, 1)])).tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(("label", "name", "rate"), [(1, "fake", "recall"), (0, "real", "false_alarm_rate")])
+def test_one_class_gives_what_it_allows(label, name, rate):
+    prob, video = [0.1, 0.5, 0.9, 0.8], ["a", "a", "b", "b"]
+    found = json.loads(json.dumps(evaluate([label] * 4, prob, video, bootstrap=50, one_class=True), allow_nan=False))
+    both = evaluate([0, 1], [0.1, 0.9], ["a", "b"], bootstrap=50)
+    other = {"fake": "real", "real": "fake"}[name]
+    for level, called in (("frame", 2 / 4), ("video", 1 / 2)):
+        assert list(found[level]) == list(both[level]), "the same figures under the same names"
+        for key in ("auc", "eer", "ap", "tnr_at_tpr95", f"acc_{other}"):
+            assert found[level][key] == {"value": None, "low": None, "high": None}
+        right = called if label else 1 - called
+        assert found[level][f"acc_{name}"]["value"] == found[level]["acc"]["value"] == right
+        assert found[level]["acc"]["low"] <= right <= found[level]["acc"]["high"]
+        assert found["one_class"][level][rate] == called
+        assert sum(found["one_class"][level]["histogram"]["counts"]) == {"frame": 4, "video": 2}[level]
+    assert found["one_class"]["frame"]["quantiles"]["0.5"] == pytest.approx(0.65)
+    assert found["one_class"]["class"] == name
+    assert f"holds {name}s only" in found["one_class"]["note"]
+    assert found["counts"][f"frames_{other}"] == 0
 
 
 def test_one_video_in_a_class_admits_knowing_nothing():
