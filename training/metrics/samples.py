@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -52,14 +53,20 @@ def group_means(group: NDArray[np.int64], prob: NDArray[np.float64], groups: int
         group: `(N,)` number of each score's group, in [0, groups); every group has one at least.
     """
     order = np.argsort(group, kind="stable")
-    scores = prob[order].tolist()
-    ends = np.cumsum(np.bincount(group, minlength=groups)).tolist()
-    return np.array([mean_score(scores[start:end]) for start, end in zip([0, *ends], ends)], np.float64)
+    sizes = np.bincount(group, minlength=groups)
+    ends = np.cumsum(sizes)
+    ordered = prob[order]
+    scores, bounds = ordered.tolist(), [0, *ends.tolist()]
+    sums = np.array([math.fsum(scores[start:end]) for start, end in pairwise(bounds)], np.float64)
+    # The mean of equal numbers must be that number.
+    low, high = np.minimum.reduceat(ordered, ends - sizes), np.maximum.reduceat(ordered, ends - sizes)
+    return np.clip(sums / sizes, low, high)
 
 
-def mean_score(scores: list[float]) -> float:
-    """Return the mean of some scores, the same in any order; the mean of equal numbers is that number."""
-    return min(max(math.fsum(scores) / len(scores), min(scores)), max(scores))
+def mean_score(scores: ArrayLike) -> float:
+    """Return the mean of some scores, as `group_means` does of each group's."""
+    prob = np.asarray(scores, np.float64)
+    return float(group_means(np.zeros(len(prob), np.int64), prob, 1)[0])
 
 
 def _number_videos(video: Iterable) -> tuple[NDArray[np.int64], list]:
