@@ -9,21 +9,20 @@ from typing import Any
 from common.errors import ConfigError, DataError
 from common.io import read_json, write_json
 from common.rundir import RunDir
-from training.config.schema import BOOKKEEPING, Config
+from training.config.schema import Config
 from training.dataset import DataInfo, build_loader
 from training.dataset.index.selection import load_index
 from training.dataset.loader import Loader, has_split
 from training.detectors import build_detector
 from training.detectors.base import Detector
 from training.trainer import results
-from training.trainer.checkpoint import fingerprint, read_checkpoint
+from training.trainer.checkpoint import fingerprint, own_content
 from training.trainer.distributed import Process
 from training.trainer.environment import describe_environment
 from training.trainer.evaluator import predict
+from training.wording import about_training
 
 log = logging.getLogger("clipdeepfake")
-# Keys that say what is tested now and what is kept of it, not what a test set's figures are.
-_OF_THIS_TEST = {*BOOKKEEPING, "test_dataset", "test_batchSize", "save_feat", "save_ckpt"}
 
 
 def overrides_from(args: Any) -> list[str]:
@@ -104,17 +103,19 @@ def make_detector(config: Config, info: DataInfo | None, process: Process, pretr
 
 
 def test_loaders(config: Config, info: DataInfo | None, process: Process) -> dict[str, Loader]:
-    """Return a loader per test set, all of them checked before the first is run."""
+    """Return a loader per test set, all of them checked before the first is run; sets of one class are named."""
     if not config.test_dataset:
         raise ConfigError("test_dataset is empty; name at least one dataset in the YAML or with --test_dataset")
     loaders, ranks = {}, {"rank": process.rank, "world_size": process.world_size}
     for name in config.test_dataset:
         loader = build_loader(_images_only(config), "test", name, data_info=info, **ranks)
-        missing = _absent(loader)
-        if missing:
-            raise DataError(
-                f"{name}: its test split holds no {missing} video, and no metric can be computed from one class; "
-                "add videos of the other class or leave the dataset out of test_dataset"
+        if not len(loader.index):
+            raise DataError(f"{name}: its test split holds no video; look at its index, or leave it out of test_dataset")
+        if missing := _absent(loader):
+            log.warning(
+                "%s: its test split holds no %s video; what needs both classes, AUC first of all, is absent from its figures",
+                name,
+                missing,
             )
         loaders[name] = loader
     return loaders
@@ -137,7 +138,7 @@ def evaluate_all(
         )
         if predictions is None:
             continue
-        found[name] = results.score(predictions, config, name)
+        found[name] = results.score(predictions, config, name, one_class=True)
         results.write_dataset(run.results / name, predictions, found[name], config.save_feat)
         if predictions.skipped:
             log.warning(
@@ -162,8 +163,9 @@ def conclude(
         weights: the file that was tested; None where none was kept.
         selection: what the weights were chosen by; None: what was said of these weights before, else what they say.
     """
-    digest = fingerprint(config, weights, _OF_THIS_TEST) if weights else None
-    earlier = _earlier_results(run, digest) if digest else {}
+    digest = fingerprint(config, weights) if weights else None
+    own = own_content(weights) if weights else {}
+    earlier = _earlier_results(run, digest, metrics)
     kept = {name: found for name, found in earlier.get("datasets", {}).items() if name not in metrics}
     if kept:
         log.info("kept beside what is new, of the same weights and settings: %s", ", ".join(kept))
@@ -171,13 +173,15 @@ def conclude(
     if weights:
         inside = weights.resolve().is_relative_to(run.path.resolve())
         name = str(weights.resolve().relative_to(run.path.resolve()) if inside else weights)
+    # What weights were trained on, they know better than the settings that they are tested with.
+    training = {key: getattr(config, key) for key in ("train_dataset", "data_note")}
+    training |= {key: value for key, value in own.get("config", {}).items() if key in training}
     summary = {
         "detector": config.model_name,
         "weights": name,
         "fingerprint": digest,
-        "train_dataset": config.train_dataset,
-        "data_note": config.data_note,
-        "selection": selection or earlier.get("selection") or _selection_of(weights, config),
+        **training,
+        "selection": selection or earlier.get("selection") or _selection_of(weights, own, config),
         "datasets": {**kept, **metrics},
         "environment": describe_environment(),
     }
@@ -185,10 +189,12 @@ def conclude(
     from analysis.report import write_report
 
     report = write_report(run.path)
-    if config.data_note:
-        log.info("%s", config.data_note)
+    if training["data_note"]:
+        log.info("%s", about_training(training["data_note"]))
     for level in ("frame", "video"):
         log.info("\n%s", results.table(metrics, level))
+    for sentence in results.remarks(metrics):
+        log.info("%s", sentence)
     log.info("\nresults: %s\nreport:  %s", run.results / "results.json", report)
 
 
@@ -199,9 +205,9 @@ def selection(config: Config, best: dict[str, Any] | None, note: str) -> dict[st
     return {"split": "val", "metric": config.metric_scoring, "level": config.metric_level, **best, "note": note}
 
 
-def _selection_of(weights: Path | None, config: Config) -> dict[str, Any]:
+def _selection_of(weights: Path | None, own: dict[str, Any], config: Config) -> dict[str, Any]:
     """Say the same of a run's own checkpoint, which tells it."""
-    best = read_checkpoint(weights).get("best") if weights and weights.name == "best.pth" else None
+    best = own.get("best") if weights and weights.name == "best.pth" else None
     told = (
         f"best {config.metric_level} {config.metric_scoring} on validation"
         if best
@@ -210,8 +216,12 @@ def _selection_of(weights: Path | None, config: Config) -> dict[str, Any]:
     return selection(config, best, told)
 
 
-def _earlier_results(run: RunDir, digest: str) -> dict[str, Any]:
-    """Return a run directory's results.json where it is of the weights and settings with this digest, else nothing."""
+def _earlier_results(run: RunDir, digest: str | None, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return a run directory's results.json where it is of the weights and settings with this digest.
+
+    Else return nothing, and take away what it told of: the files of test sets that are not among the new `metrics`, and the
+    analyses of those results that the report would show.
+    """
     path = run.results / "results.json"
     if not path.exists():
         return {}
@@ -220,8 +230,17 @@ def _earlier_results(run: RunDir, digest: str) -> dict[str, Any]:
     except DataError as error:
         log.warning("%s; it is written anew", error)
         return {}
-    if isinstance(before, dict) and before.get("fingerprint") == digest:
+    if digest and isinstance(before, dict) and before.get("fingerprint") == digest:
         return before
-    there = ", ".join(before.get("datasets", {})) if isinstance(before, dict) else ""
-    log.warning("%s held results of other weights or settings (%s); they are replaced", path, there or "no dataset")
+    there = before.get("datasets", {}) if isinstance(before, dict) else {}
+    log.warning(
+        "%s held results of other weights or settings (%s); they are replaced", path, ", ".join(there) or "no dataset"
+    )
+    results.remove_sets(run.results, keep=set(metrics))
+    sections = sorted((run.path / "analysis").glob("*/section.json"))
+    for section in sections:
+        section.unlink()
+    if sections:
+        told = ", ".join(section.parent.name for section in sections)
+        log.warning("the report no longer shows what was made of them (%s); run those tools again", told)
     return {}

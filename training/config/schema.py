@@ -127,8 +127,10 @@ class DataConfig(Section):
     roots: Names = Field([], description="folders outside rgb_dir that links inside it, or the index, may lead to")
 
 
+# Keys that say where something lies on this machine, and whether frames come out of an LMDB.
+PLACES = ("rgb_dir", "lmdb", "lmdb_dir", "dataset_json_folder", "path_prefix", "log_dir")
 # Keys that change where and how fast a run is done, not what comes out.
-BOOKKEEPING = ("log_dir", "task_target", "workers", "rec_iter", "keep_checkpoints", "save_every_steps")
+BOOKKEEPING = (*PLACES, "task_target", "workers", "rec_iter", "keep_checkpoints", "save_every_steps")
 
 
 class Config(Section):
@@ -169,7 +171,9 @@ class Config(Section):
         default_factory=dict, description="how an index's paths begin on another machine: what stands there on this one"
     )
     label_dict: dict[str, Literal[0, 1]] = Field(default_factory=dict)
-    data_note: str | None = Field(None, description="a sentence on the nature of the data; first line of every report")
+    data_note: str | None = Field(
+        None, description="a sentence on the nature of the training data; every report begins with it"
+    )
 
     # optimisation
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)

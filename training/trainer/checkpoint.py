@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Collection, Container
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +28,42 @@ _STAGED = "next.pth"
 # Keys that may differ between a run and its continuation without changing its course.
 _BOOK_KEEPING = frozenset(
     {
-        "workers",
-        "log_dir",
-        "task_target",
-        "rec_iter",
+        *BOOKKEEPING,
         "save_epoch",
-        "save_every_steps",
-        "keep_checkpoints",
         "save_ckpt",
         "save_feat",
         "test_dataset",
         "test_batchSize",
-        "rgb_dir",
-        "lmdb_dir",
-        "dataset_json_folder",
         "pretrained",
         "tnr_at_tpr",
+        "data_note",
     }
 )
+# Keys that do not change what trained weights make of an image: those, and what only training listens to.
+_NOT_OF_A_SCORE = _BOOK_KEEPING | {
+    "train_dataset",
+    "val_dataset",
+    "train_batchSize",
+    "use_data_augmentation",
+    "data_aug",
+    "optimizer",
+    "lr_scheduler",
+    "lr_step",
+    "lr_gamma",
+    "lr_min",
+    "warmup_steps",
+    "nEpochs",
+    "start_epoch",
+    "max_steps",
+    "grad_clip",
+    "accumulate",
+    "SWA",
+    "swa_start",
+    "ema_decay",
+    "early_stopping",
+    "metric_scoring",
+    "metric_level",
+}
 
 
 def save_checkpoint(path: str | os.PathLike, content: dict[str, Any]) -> None:
@@ -194,13 +212,12 @@ def changed_settings(old: dict[str, Any], new: dict[str, Any], prefix: str = "")
     return changes
 
 
-def fingerprint(config: Config, weights: Path, without: Container[str] = BOOKKEEPING) -> str:
-    """Return a digest of what a score depends on besides the image: a weight file's bytes and a configuration.
+def fingerprint(config: Config, weights: Path) -> str:
+    """Return a digest of what a score depends on besides the image: a weight file's bytes and the keys that say how it is used.
 
-    Args:
-        without: keys of the configuration that are left out.
+    Places, speed, what is kept, and what was said to the training leave it as it is.
     """
-    kept = {key: value for key, value in config.model_dump(mode="json").items() if key not in without}
+    kept = {key: value for key, value in config.model_dump(mode="json").items() if key not in _NOT_OF_A_SCORE}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
     with open(weights, "rb") as file:
         while block := file.read(1 << 20):
@@ -208,12 +225,17 @@ def fingerprint(config: Config, weights: Path, without: Container[str] = BOOKKEE
     return digest.hexdigest()
 
 
+def own_content(path: str | os.PathLike) -> dict[str, Any]:
+    """Return the content of a checkpoint of this project; nothing for somebody else's weights."""
+    if Path(path).suffix == ".safetensors":
+        return {}
+    try:
+        return read_checkpoint(path)
+    except WeightsError:  # whether they can be read at all is found out when they are loaded
+        return {}
+
+
 def data_info_of(path: str | os.PathLike) -> DataInfo | None:
     """Return the data info that a weight file carries; None when it is somebody else's file."""
-    if Path(path).suffix == ".safetensors":
-        return None
-    try:
-        info = read_checkpoint(path).get("data_info")
-    except WeightsError:
-        return None
+    info = own_content(path).get("data_info")
     return DataInfo.from_dict(info) if info else None

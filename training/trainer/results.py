@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Container
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +18,54 @@ from training.metrics import evaluate
 from training.trainer.evaluator import EXAMPLES, Example, Predictions
 
 TILE = 128
+ABSENT = "–"
+_FILES = ("metrics.json", "predictions.csv", "skipped.txt", "features.npz", "examples.json", "examples.png")
 
 
-def score(predictions: Predictions, config: Config, dataset: str, bootstrap: int = 1000) -> dict[str, Any]:
-    """Return the metrics of one dataset; a one-class set is a DataError that names it."""
+def score(
+    predictions: Predictions, config: Config, dataset: str, bootstrap: int = 1000, one_class: bool = False
+) -> dict[str, Any]:
+    """Return the metrics of one dataset, and in their counts how many samples could not be read.
+
+    A set of one class is a DataError that names it, or with `one_class` gets the figures that one class allows.
+    """
     try:
-        return evaluate(
+        metrics = evaluate(
             predictions.label,
             predictions.prob,
             np.asarray(predictions.video),
             tpr=tuple(config.tnr_at_tpr),
             bootstrap=bootstrap,
             seed=config.manualSeed,
+            one_class=one_class,
         )
     except DataError as error:
         raise DataError(f"{dataset}: {error}") from error
+    metrics["counts"]["skipped"] = len(predictions.skipped)
+    return metrics
+
+
+def remove_files(folder: Path) -> None:
+    """Remove what `write_dataset` left of a former test, metrics.json first: a folder without it tells of no test."""
+    for name in _FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
+def remove_sets(results: Path, keep: Container[str]) -> None:
+    """Remove the files of every test set under `results/` but those to `keep`, and their folders where nothing else is left."""
+    for path in sorted(results.glob("*/metrics.json")):
+        if path.parent.name not in keep:
+            remove_files(path.parent)
+            with suppress(OSError):  # it holds files of the user's own
+                path.parent.rmdir()
 
 
 def write_dataset(folder: Path, predictions: Predictions, metrics: dict[str, Any], save_feat: bool) -> None:
-    """Write predictions.csv, metrics.json, examples.png and, where asked, features.npz into `folder`."""
+    """Write predictions.csv, metrics.json, examples.png and, where asked, features.npz into `folder`.
+
+    What a former test left there goes first: its features or list of skipped samples would be taken for those of this one.
+    """
+    remove_files(folder)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["video", "frame", "label", "method", "prob"])
@@ -50,7 +81,6 @@ def write_dataset(folder: Path, predictions: Predictions, metrics: dict[str, Any
         )
     )
     atomic_write(folder / "predictions.csv", text.getvalue())
-    write_json(folder / "metrics.json", metrics)
     if predictions.examples:
         _write_examples(folder, predictions.examples)
     if predictions.skipped:
@@ -67,6 +97,7 @@ def write_dataset(folder: Path, predictions: Predictions, metrics: dict[str, Any
                 video=np.asarray(predictions.video),
                 frame=predictions.frame,
             )
+    write_json(folder / "metrics.json", metrics)
 
 
 def _write_examples(folder: Path, groups: dict[str, list[Example]]) -> None:
@@ -108,23 +139,31 @@ def _tile(example: Example, name: str) -> np.ndarray:
 
 def _with_interval(entry: dict[str, float | None]) -> str:
     """Return `value [low, high]`, or the value alone where no interval was computed."""
-    if entry["low"] is None:
-        return f"{entry['value']:.4f}"
+    if entry["value"] is None or entry["low"] is None:
+        return _alone(entry)
     return f"{entry['value']:.4f} [{entry['low']:.4f}, {entry['high']:.4f}]"
 
 
+def _alone(entry: dict[str, float | None] | None) -> str:
+    return ABSENT if entry is None or entry["value"] is None else f"{entry['value']:.4f}"
+
+
 def table(datasets: dict[str, dict[str, Any]], level: str = "frame") -> str:
-    """Return the plain-text table of the metrics of several datasets at one level, AUC with its 95 % interval."""
-    names = [n for n in next(iter(datasets.values()))[level] if n != "auc"]
+    """Return the plain-text table of the metrics of several datasets at one level, AUC with its 95 % interval.
+
+    What a dataset does not have is a dash; samples that could not be read have a column where there are any.
+    """
+    names = [n for n in dict.fromkeys(n for m in datasets.values() for n in m[level]) if n != "auc"]
+    skipped = {dataset: m["counts"].get("skipped", 0) for dataset, m in datasets.items() if "counts" in m}
     header = [f"{level} level", "AUC [95 % interval]", *(name.upper().replace("_", " ") for name in names)]
     rows = [
-        [
-            dataset,
-            _with_interval(m[level]["auc"]),
-            *(f"{m[level][name]['value']:.4f}" for name in names),
-        ]
+        [dataset, _with_interval(m[level]["auc"]), *(_alone(m[level].get(name)) for name in names)]
         for dataset, m in datasets.items()
     ]
+    if any(skipped.values()):
+        header.append("SKIPPED SAMPLES")
+        for row in rows:
+            row.append(str(skipped.get(row[0], 0)))
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     line = "  ".join("-" * width for width in widths)
     body = [
@@ -132,3 +171,12 @@ def table(datasets: dict[str, dict[str, Any]], level: str = "frame") -> str:
         for row in [header, *rows]
     ]
     return "\n".join([body[0], line, *body[1:]])
+
+
+def remarks(datasets: dict[str, dict[str, Any]]) -> list[str]:
+    """Return a sentence for each dataset that is not whole: of one class only, or with samples that could not be read."""
+    found = [f"{dataset} {m['one_class']['note']}." for dataset, m in datasets.items() if "one_class" in m]
+    for dataset, m in datasets.items():
+        if skipped := m["counts"].get("skipped"):
+            found.append(f"{dataset}: {skipped} sample{'s' * (skipped != 1)} could not be read; the figures are without them.")
+    return found

@@ -74,6 +74,9 @@ class Trainer:
         self.best: dict[str, Any] | None = None
         self.since_best = 0
         self.left: list[Path] = []  # newer checkpoints than the one resumed from
+        # Of the epoch under way: losses by name, and over how many steps.
+        self.loss_sums: dict[str, float] = {}
+        self.summed = 0
         # Several processes would each stop at another step; there `save_every_steps` bounds what a signal costs.
         self.interruption = Interruption(config.save_ckpt and process.world_size == 1)
 
@@ -116,7 +119,8 @@ class Trainer:
             "lr": getattr(self.config.optimizer, self.config.optimizer.type).lr,
             "seed": self.config.manualSeed,
         }
-        final = {f"{name}_auc": m["frame"]["auc"]["value"] for name, m in metrics.items()}
+        aucs = {f"{name}_auc": m["frame"]["auc"]["value"] for name, m in metrics.items()}
+        final = {name: value for name, value in aucs.items() if value is not None}
         if self.best is not None:
             final[f"val_{self.config.metric_scoring}"] = self.best["value"]
         self.journal.hyperparameters(settings, final)
@@ -158,11 +162,13 @@ class Trainer:
             say=log.info,
         )
         began, seen = time.monotonic(), 0
-        sums: dict[str, float] = {}
+        if not done:
+            self.loss_sums, self.summed = {}, 0
         for batch in bar:
             losses, prediction = self._step(batch)
             seen += len(batch["label"]) * self.process.world_size
-            sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
+            self.loss_sums = {name: self.loss_sums.get(name, 0.0) + value for name, value in losses.items()}
+            self.summed += 1
             rate = seen / (time.monotonic() - began)
             bar.note(f"loss {losses['overall']:.4f}, {figures(rate)} images/s")
             if self.process.main:
@@ -175,8 +181,7 @@ class Trainer:
             if self.step % self.steps_per_epoch and (self._is_due() or self.interruption.asked):
                 self.save_last()
                 self._heed()
-        count = max(1, self.step - epoch * self.steps_per_epoch - done)
-        means = {name: value / count for name, value in sums.items()}
+        means = {name: value / self.summed for name, value in self.loss_sums.items()}
         self._end_epoch(epoch, means, seen / max(1e-9, time.monotonic() - began))
 
     def _step(self, batch: Batch) -> tuple[dict[str, float], Prediction]:
@@ -318,6 +323,7 @@ class Trainer:
             "step": self.step,
             "best": self.best,
             "since_best": self.since_best,
+            "epoch_losses": {"sums": self.loss_sums, "steps": self.summed},
         }
         save_newest(self.run, content, self.config.keep_checkpoints, self.left)
         self.left = []
@@ -344,6 +350,9 @@ class Trainer:
             if name in state["averages"]:
                 average.load_state(state["averages"][name])
         self.step, self.best, self.since_best = state["step"], state["best"], state["since_best"]
+        # A checkpoint of the first version has none; its epoch's mean is that of the steps still to come.
+        begun = state.get("epoch_losses", {"sums": {}, "steps": 0})
+        self.loss_sums, self.summed = begun["sums"], begun["steps"]
         log.info("resumed from %s at step %d of %d", path, self.step, self.total_steps)
         self.journal.rewind(self.step)
         if not self.config.save_ckpt:
