@@ -93,20 +93,30 @@ def jobs_of(plan: Plan, out: Path) -> list[Job]:
 def common_figures(jobs: Sequence[Job]) -> list[tuple[str, dict[str, dict]]]:
     """Return each job's title and its metrics on the test sets that all runs have.
 
-    Others (one run was tested on some more, say) are named and left out.
+    Others (one run was tested on some more, say, or they hold one class only and have no AUC) are named and left out.
 
     Raises:
         DataError: there is no such test set.
     """
-    from common.predictions import Run
+    from common.predictions import Run, has_auc
 
     runs = [(job.title, Run(job.run_dir).datasets) for job in jobs]
     names = list(dict.fromkeys(name for _, datasets in runs for name in datasets))
-    common = [name for name in names if all(name in datasets for _, datasets in runs)]
+    everywhere = [name for name in names if all(name in datasets for _, datasets in runs)]
+    common = [name for name in everywhere if all(has_auc(datasets[name]) for _, datasets in runs)]
+    titles = ", ".join(dict.fromkeys(job.title for job in jobs))
+    if not everywhere:
+        raise DataError(f"no test set is common to all runs of {titles}")
     if not common:
-        raise DataError(f"no test set is common to all runs of {', '.join(dict.fromkeys(job.title for job in jobs))}")
-    if len(common) < len(names):
-        print(f"left out, because not every run was tested on them: {', '.join(n for n in names if n not in common)}")
+        raise DataError(
+            f"the test sets of {titles} hold one class only, and have no AUC to compare: {', '.join(everywhere)}"
+        )
+    if len(everywhere) < len(names):
+        print(
+            f"left out, because not every run was tested on them: {', '.join(n for n in names if n not in everywhere)}"
+        )
+    if len(common) < len(everywhere):
+        print(f"left out, because they hold one class only: {', '.join(n for n in everywhere if n not in common)}")
     return [(title, {name: datasets[name] for name in common}) for title, datasets in runs]
 
 

@@ -3,13 +3,18 @@
     python analysis/calibration.py logs/clip_ln/2026-01-01-12-00-00 --tpr 0.95
 
 Temperature and threshold are fitted on the validation split, without those of its videos that also stand in a test set, and
-judged on the test sets. They are kept beside the checkpoint that they belong to, in checkpoints/operating_point.json.
+judged on the test sets. There is a pair for each level, since the mean of a video's frames is spread less than its frames are:
+one for videos, which predict.py judges by that mean, and one for frames, by which it judges pictures. They are kept beside
+their checkpoint, in checkpoints/operating_point.json, with what the threshold costs: the false alarms on validation.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +23,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from common.cli import add_common, add_set, run
 from common.errors import ConfigError, DataError
+from training.metrics.decision import called_fake
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from common.predictions import Predictions
+    from common.predictions import Predictions, Run
     from prediction.trained import Trained
 
 LIMIT = 1e-7  # probabilities are kept this far from 0 and 1 before taking logits
@@ -91,7 +97,7 @@ def expected_calibration_error(label: ArrayLike, prob: ArrayLike, bins: int = 15
 
 
 def threshold_at_tpr(label: ArrayLike, prob: ArrayLike, tpr: float) -> float:
-    """Return the highest threshold t for which `prob >= t` finds at least `tpr` of the fakes."""
+    """Return the lowest score that must be called fake to find at least `tpr` of the fakes."""
     if not 0 < tpr < 1:
         raise ConfigError(f"--tpr must lie between 0 and 1 (0.95, say), not {tpr}")
     fakes = np.sort(np.asarray(prob, np.float64)[np.asarray(label) == 1])[::-1]
@@ -100,11 +106,36 @@ def threshold_at_tpr(label: ArrayLike, prob: ArrayLike, tpr: float) -> float:
     return float(fakes[int(np.ceil(tpr * len(fakes) - 1e-9)) - 1])
 
 
-def judge(label: ArrayLike, prob: ArrayLike, temperature: float, threshold: float) -> dict[str, float]:
-    """Return calibration before and after temperature, and the rates at the (uncalibrated) threshold."""
+def operating_threshold(label: ArrayLike, prob: ArrayLike, tpr: float) -> float:
+    """Return a threshold that finds at least `tpr` of the fakes with the fewest false alarms.
+
+    What lies above it is called fake (`training.metrics.decision`), so it lies between the lowest score to be found and the next
+    lower one, in the middle, where another machine's last digits do not matter.
+    """
+    found = threshold_at_tpr(label, prob, tpr)
+    scores = np.asarray(prob, np.float64)
+    below = float(max(scores[scores < found], default=0.0))
+    middle = (below + found) / 2
+    return middle if middle < found else below
+
+
+def fit(level: str, val: Predictions, tpr: float) -> dict[str, Any]:
+    """Return a level's temperature and threshold, and the shares of fakes found and of false alarms that it has on validation."""
+    temperature, threshold = fit_temperature(val.label, val.prob), operating_threshold(val.label, val.prob, tpr)
+    rates = judge(val.label, val.prob, temperature, threshold)
+    counts = {"fakes": int((val.label == 1).sum()), "reals": int((val.label == 0).sum())}
+    validation = {"found": rates["tpr"], "false_alarms": rates["fpr"], **counts}
+    return {"level": level, "temperature": temperature, "threshold": threshold, "validation": validation}
+
+
+def judge(label: ArrayLike, prob: ArrayLike, temperature: float, threshold: float) -> dict[str, float | None]:
+    """Return calibration before and after temperature, and the rates at the (uncalibrated) threshold.
+
+    The rate of a class without samples is None.
+    """
     y, p = np.asarray(label), np.asarray(prob, np.float64)
     warm = apply_temperature(p, temperature)
-    flagged = p >= threshold
+    flagged = called_fake(p, threshold)
     return {
         "ece": expected_calibration_error(y, p),
         "ece_calibrated": expected_calibration_error(y, warm),
@@ -112,8 +143,8 @@ def judge(label: ArrayLike, prob: ArrayLike, temperature: float, threshold: floa
         "nll_calibrated": negative_log_likelihood(y, warm),
         "brier": float(np.mean((p - y) ** 2)),
         "brier_calibrated": float(np.mean((warm - y) ** 2)),
-        "tpr": float(flagged[y == 1].mean()),
-        "fpr": float(flagged[y == 0].mean()),
+        "tpr": float(flagged[y == 1].mean()) if (y == 1).any() else None,
+        "fpr": float(flagged[y == 0].mean()) if (y == 0).any() else None,
     }
 
 
@@ -162,22 +193,32 @@ def draw_reliability(axes: Axes, data: Predictions, temperature: float, title: s
 
 
 def validation_predictions(trained: Trained) -> Predictions:
-    """Return the validation split's predictions of this checkpoint: those of an earlier call, or new ones, which are kept."""
+    """Return the validation split's predictions of this checkpoint: those of an earlier call, or new ones, which are kept.
+
+    An earlier call's are taken where they are of the same videos, and can be read.
+    """
     from analysis.reporting.sections import folder_of
     from common.io import atomic_write
-    from common.predictions import read_predictions
+    from common.predictions import HEADER, read_predictions
     from common.progress import Progress
     from prediction.trained import predict_images, videos
 
     kept = folder_of(trained.path, "calibration") / f"val_predictions-{trained.fingerprint()[:12]}.csv"
-    if kept.exists():
-        return read_predictions(kept)
     loader = trained.loader("val", trained.config.val_dataset or trained.config.train_dataset)
-    lines = ["video,frame,label,method,prob"]
+    if kept.exists():
+        with suppress(DataError):  # written by a version that did not quote names
+            earlier = read_predictions(kept)
+            if set(earlier.video.tolist()) == set(loader.index.video_ids()):
+                return earlier
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
     for video in Progress(videos(loader), "validation videos", len(loader.index)):
         prob = predict_images(trained.detector, video.image, trained.config.test_batchSize)
-        lines += [f"{video.name},{frame},{video.label},{video.method},{p:.9g}" for frame, p in zip(video.frame, prob)]
-    atomic_write(kept, "\n".join(lines) + "\n")
+        writer.writerows(
+            (video.name, frame, video.label, video.method, f"{p:.9g}") for frame, p in zip(video.frame, prob)
+        )
+    atomic_write(kept, text.getvalue())
     return read_predictions(kept)
 
 
@@ -208,7 +249,7 @@ def _same_videos(rows: Predictions) -> list[str]:
     ]
 
 
-def _write(run_dir: Path, point: dict, judged: dict[str, dict], data: dict[str, Any]) -> None:
+def _write(run_dir: Path, point: dict, judged: dict[str, dict], data: dict[str, Predictions]) -> None:
     from analysis.reporting.sections import Section, folder_of, write_section
     from common import style
     from common.io import write_json
@@ -219,23 +260,35 @@ def _write(run_dir: Path, point: dict, judged: dict[str, dict], data: dict[str, 
     rows = -(-len(data) // columns)
     with style.figure(3.6 * columns, 4.0 * rows, rows, columns, squeeze=False) as (drawing, grid):
         for axes, (name, predictions) in zip(grid.flat, data.items()):
-            draw_reliability(axes, predictions, point["temperature"], name)
+            draw_reliability(axes, predictions, point["frame"]["temperature"], name)
         for axes in grid.flat[len(data) :]:
             axes.set_axis_off()
         style.save(drawing, folder / "reliability")
+    keys = ("ece", "ece_calibrated", "nll", "nll_calibrated", "tpr", "fpr")
     lines = [
-        [name, *(f"{row[key]:.3f}" for key in ("ece", "ece_calibrated", "nll", "nll_calibrated", "tpr", "fpr"))]
-        for name, row in judged.items()
+        [name, level, *("–" if row[key] is None else f"{row[key]:.3f}" for key in keys)]
+        for name, found in judged.items()
+        for level, row in (("video", found), ("frame", found["frame"]))
     ]
     text = (
-        f"Temperature {point['temperature']:.3f} and threshold {point['threshold']:.4f} (aim: {point['target_tpr']:.0%} of fakes "
-        f"found) were fitted on the {point['fitted_on']} (left out: {point['left_out']}); the table says what they give on the "
-        "test sets, frames. In the figure, bars are 95 % intervals by bootstrap over videos."
+        f"Fitted on the {point['fitted_on']} (left out: {point['left_out']}), for {point['target_tpr']:.0%} of fakes found. "
+        + " ".join(f"{describe(part)}." for part in (point, point["frame"]))
+        + " The table says what they give. In the figure, of frames, bars are 95 % intervals by bootstrap over videos."
     )
-    titles = ["Test set", "ECE", "ECE with T", "NLL", "NLL with T", "TPR at threshold", "FPR at threshold"]
+    titles = ["Test set", "Level", "ECE", "ECE with T", "NLL", "NLL with T", "TPR at threshold", "FPR at threshold"]
     write_section(
         folder,
         Section("Calibration", text, ["reliability.png"], ["Share of fakes over fake probability"], titles, lines),
+    )
+
+
+def describe(point: dict) -> str:
+    """Return a level's point in words, with what its threshold costs."""
+    cost = point["validation"]
+    return (
+        f"{point['level'].capitalize()} level: temperature {point['temperature']:.4f}, threshold {point['threshold']:.6f}; on "
+        f"validation it finds {cost['found']:.1%} of {cost['fakes']} fakes and calls {cost['false_alarms']:.1%} of "
+        f"{cost['reals']} reals fake"
     )
 
 
@@ -270,29 +323,49 @@ def main(argv: list[str] | None = None) -> int:
         from prediction.trained import load_trained
 
         trained = load_trained(source.path, arguments.set, arguments.device)
+        _check_tested(source, trained)
         val = validation_predictions(trained)
         point = {"checkpoint": trained.weights.name, "fingerprint": trained.fingerprint()}
     left = len(np.unique(val.video))
     val = without_tested(val, tests.values())
     left -= len(np.unique(val.video))
-    temperature = fit_temperature(val.label, val.prob)
-    threshold = threshold_at_tpr(val.label, val.prob, arguments.tpr)
-    point |= {
-        "temperature": temperature,
-        "threshold": threshold,
+    levels = {level: fit(level, data, arguments.tpr) for level, data in (("video", val.by_video()), ("frame", val))}
+    point |= levels["video"] | {
         "target_tpr": arguments.tpr,
-        "fitted_on": f"validation split, frames of {len(np.unique(val.video))} videos",
+        "frame": levels["frame"],
+        "fitted_on": f"validation split, {len(np.unique(val.video))} videos",
         "left_out": f"{left} validation videos that also stand in a test set",
     }
     data = {"validation": val} | tests
-    judged = {name: judge(p.label, p.prob, temperature, threshold) for name, p in data.items()}
+    judged = {name: _judge_levels(predictions, levels) for name, predictions in data.items()}
     _write(source.path, point, judged, data)
     write_json(source.path / "checkpoints" / "operating_point.json", point)
-    print(f"temperature {temperature:.4f}, threshold {threshold:.6f}")
+    for part in levels.values():
+        print(describe(part))
     for name, row in judged.items():
-        print(f"{name}: ECE {row['ece']:.4f} → {row['ece_calibrated']:.4f}, TPR {row['tpr']:.3f}, FPR {row['fpr']:.3f}")
+        tpr, fpr = ("–" if row[key] is None else f"{row[key]:.3f}" for key in ("tpr", "fpr"))
+        print(f"{name}, videos: ECE {row['ece']:.4f} → {row['ece_calibrated']:.4f}, TPR {tpr}, FPR {fpr}")
     refresh_reports([source.path])
     return 0
+
+
+def _judge_levels(data: Predictions, levels: dict[str, dict]) -> dict[str, Any]:
+    """Return `judge` of the videos, and under `frame` that of the frames, each by its own level's point."""
+    video, frame = (
+        {"level": level} | judge(rows.label, rows.prob, levels[level]["temperature"], levels[level]["threshold"])
+        for level, rows in (("video", data.by_video()), ("frame", data))
+    )
+    return video | {"frame": frame}
+
+
+def _check_tested(source: Run, trained: Trained) -> None:
+    """Refuse to judge test results of other weights by the thresholds of these."""
+    tested = source.summary.get("weights")
+    if isinstance(tested, str) and (source.path / tested).resolve() != trained.weights.resolve():
+        raise DataError(
+            f"the results of {source.path} are of {tested}, and {trained.weights.name} is to be calibrated; "
+            f"run training/test.py --detector_path {source.path} first"
+        )
 
 
 if __name__ == "__main__":

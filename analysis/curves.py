@@ -104,20 +104,24 @@ def write_curves(
 ) -> list[Path]:
     """Write `<stem>_roc`, `<stem>_det` and `<stem>_scores` as PNG and PDF into `folder`; return the paths.
 
+    Sets of one class have scores only.
+
     Args:
         captions: of the ROC curves, by name. title: what all curves have in common.
     """
     from common import style
 
     written = []
-    with style.figure(4.4, 4.2) as (drawing, axes):
-        draw_roc(axes, curves, captions or {name: auc_caption(name, data) for name, data in curves.items()})
-        axes.set_title(f"ROC{title}")
-        written += style.save(drawing, folder / f"{stem}_roc")
-    with style.figure(4.4, 4.2) as (drawing, axes):
-        draw_det(axes, curves)
-        axes.set_title(f"DET{title}")
-        written += style.save(drawing, folder / f"{stem}_det")
+    ranked = {name: data for name, data in curves.items() if not data.one_class}
+    if ranked:
+        with style.figure(4.4, 4.2) as (drawing, axes):
+            draw_roc(axes, ranked, captions or {name: auc_caption(name, data) for name, data in ranked.items()})
+            axes.set_title(f"ROC{title}")
+            written += style.save(drawing, folder / f"{stem}_roc")
+        with style.figure(4.4, 4.2) as (drawing, axes):
+            draw_det(axes, ranked)
+            axes.set_title(f"DET{title}")
+            written += style.save(drawing, folder / f"{stem}_det")
     with style.figure(4.6, 2.4 * len(curves), rows=len(curves), sharex=True, squeeze=False) as (drawing, grid):
         for axes, (name, data) in zip(grid[:, 0], curves.items()):
             draw_histogram(axes, data, name)
@@ -161,11 +165,14 @@ def main(argv: list[str] | None = None) -> int:
         stem, line = ("datasets", dataset) if len(runs) == 1 else (dataset, name)
         data = curve(source, dataset)
         figures.setdefault(stem, {})[line] = data
+        if data.one_class:
+            print(f"{line}: one class only, so no ROC and no DET curve")
+            continue
         figure = source.datasets[dataset][arguments.level]["auc"]
         captions.setdefault(stem, {})[line] = auc_caption(line, data, figure)
     for stem, curves in figures.items():
         title = f", {stem}, {arguments.level}s" if len(runs) > 1 else f", {names[0]}, {arguments.level}s"
-        for path in write_curves(curves, folder, f"{stem}_{arguments.level}", captions[stem], title):
+        for path in write_curves(curves, folder, f"{stem}_{arguments.level}", captions.get(stem), title):
             print(path)
     return 0
 

@@ -159,12 +159,14 @@ def measure(path: str, overrides: list[str], device: str, batch_size: int, repea
 
 
 def mean_auc(path: str) -> tuple[float | None, str]:
-    """Return the mean frame AUC over a run's test sets, and their names; None when it is no tested run."""
-    from common.predictions import Run
+    """Return the mean frame AUC over a run's test sets of both classes, and their names; None when there are none."""
+    from common.predictions import Run, has_auc
 
     if not (Path(path) / "results" / "results.json").exists():
         return None, ""
-    datasets = Run(path).datasets
+    datasets = {name: metrics for name, metrics in Run(path).datasets.items() if has_auc(metrics)}
+    if not datasets:
+        return None, ""
     return sum(m["frame"]["auc"]["value"] for m in datasets.values()) / len(datasets), " ".join(datasets)
 
 

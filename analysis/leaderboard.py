@@ -20,21 +20,13 @@ from typing import Any
 
 from analysis.report import refresh_reports
 from analysis.reporting.leaderboard_formats import caption, cell_text, row_name, to_html, to_latex, to_markdown
-from analysis.reporting.leaderboard_table import (
-    SOURCE,
-    Entry,
-    Table,
-    build_table,
-    published_entries,
-    seeds_entry,
-    within_of,
-)
+from analysis.reporting.leaderboard_table import SOURCE, Entry, Table, build_table, published_entries, seeds_entry
 from analysis.reporting.sections import Section, publish
 from analysis.reporting.sheet import Sheet, write_csv, write_sheet
 from common.cli import add_common, run
 from common.errors import DataError
 from common.io import atomic_write
-from common.predictions import Run, unique_names
+from common.predictions import Run, has_auc, unique_names
 
 COMPARISON = ("dataset", "level", "a", "b", "auc_a", "auc_b", "difference", "low", "high", "p_delong", "p_bootstrap")
 
@@ -44,7 +36,7 @@ def compare_runs(runs: Sequence[Run], names: Sequence[str], level: str = "video"
 
     Rows of the two are matched by video and frame, and both must have the same ones. `p_delong` is DeLong's test (for frames
     its form for clustered samples), `p_bootstrap` and the interval come from the paired bootstrap over videos. P-values are
-    not corrected for their number.
+    not corrected for their number. A test set of one class has no AUC to compare, and is left out.
 
     Raises:
         DataError: two runs were tested on different frames.
@@ -54,6 +46,8 @@ def compare_runs(runs: Sequence[Run], names: Sequence[str], level: str = "video"
     rows = []
     for (name_a, run_a), (name_b, run_b) in combinations(zip(names, runs), 2):
         for dataset in [dataset for dataset in run_a.datasets if dataset in run_b.datasets]:
+            if not (has_auc(run_a.datasets[dataset]) and has_auc(run_b.datasets[dataset])):
+                continue
             label, video, a, b = _matched(run_a, run_b, dataset)
             if level == "video":
                 test = delong(*_video_means(label, video, a, b))
@@ -99,9 +93,10 @@ def _matched(run_a: Run, run_b: Run, dataset: str) -> tuple[Any, Any, Any, Any]:
 def _video_means(label: Any, video: Any, a: Any, b: Any) -> tuple[Any, Any, Any]:
     import numpy as np
 
-    _, start, code = np.unique(video, return_index=True, return_inverse=True)
-    frames = np.bincount(code)
-    return label[start], np.bincount(code, a) / frames, np.bincount(code, b) / frames
+    from training.metrics.samples import group_means
+
+    names, start, code = np.unique(video, return_index=True, return_inverse=True)
+    return label[start], group_means(code, a, len(names)), group_means(code, b, len(names))
 
 
 def write_table(table: Table, folder: Path, stem: str) -> list[Path]:
@@ -109,11 +104,18 @@ def write_table(table: Table, folder: Path, stem: str) -> list[Path]:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
-        ["detector", "source", *(f"{c}{end}" for c in table.datasets for end in ("", "_low", "_high")), *table.summary]
+        [
+            "detector",
+            "source",
+            "within_domain",
+            *(f"{c}{end}" for c in table.datasets for end in ("", "_low", "_high")),
+            *table.summary,
+        ]
     )
     for row in table.entries:
         cells = [cell for name in table.datasets for cell in row.figures.get(name, (None, None, None))]
-        writer.writerow([row.name, row.source, *cells, *(table.value(row, name) for name in table.summary)])
+        own = " ".join(name for name in table.datasets if name in row.within)
+        writer.writerow([row.name, row.source, own, *cells, *(table.value(row, name) for name in table.summary)])
     written = []
     for suffix, content in (
         ("csv", text.getvalue()),
@@ -138,18 +140,17 @@ def write_leaderboard(
 
     Args:
         groups: the runs of each row; several are one detector with several seeds.
-        within: test sets of the training domain; None: as `within_of` finds them.
+        within: test sets of the training domain of every row; None: each row's own, as `within_of` finds it.
         published: put the benchmark's figures, which are of frames, above the rows of that level.
     """
     runs = [run for group in groups.values() for run in group]
-    domain = within if within is not None else within_of(runs)
     written = []
     for level in ("frame", "video"):
         entries = published_entries() if published and level == "frame" else []
         entries += [seeds_entry(group, name, level) for name, group in groups.items()]
         if not entries:
             continue
-        table = build_table(entries, level, domain)
+        table = build_table(entries, level, within)
         written += write_table(table, folder, f"{stem}_{level}")
         columns = table.datasets + table.summary
         rows = [[row_name(entry), *(_shown(table, entry, column) for column in columns)] for entry in table.entries]
@@ -197,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
         "--within",
         nargs="+",
         metavar="DATASET",
-        help="test sets of the training domain (default: FaceForensics++ and its parts, and what all runs were trained on)",
+        help="test sets of the training domain of every row (default: row by row, what it was trained on and its family)",
     )
     parser.add_argument("--published", action="store_true", help=f"add the benchmark's table ({SOURCE})")
     parser.add_argument("--compare", action="store_true", help="test every two runs for a difference")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.cli import add_common, run
+from common.wording import about_training, remarks
 
 TEMPLATES = Path(__file__).parent / "reporting" / "templates"
 LEVELS = ("frame", "video")
@@ -20,9 +21,9 @@ TITLES = {"auc": "AUC", "eer": "EER", "ap": "AP", "acc": "ACC", "acc_real": "ACC
 def write_report(run_dir: str | Path) -> Path:
     """Write `<run_dir>/report.html` from what the run left there, and return its path.
 
-    The page needs no other file. Its first line is the run's `data_note`, where it has one. It shows what was run, all
-    figures with 95 % intervals, ROC and DET curves, score histograms, example faces with the method's maps, training curves,
-    and a section for each analysis tool that has been used on the run.
+    The page needs no other file. Its first line is the run's `data_note` on the training data, where it has one. It shows what
+    was run, all figures with 95 % intervals, ROC and DET curves, score histograms, example faces with the method's maps,
+    training curves, and a section for each analysis tool that has been used on the run.
 
     Raises:
         DataError: the run has no results, or a file of it cannot be read.
@@ -44,7 +45,7 @@ def write_report(run_dir: str | Path) -> Path:
         .render(
             title=f"{source.detector}: deepfake detection report",
             subtitle=_subtitle(source),
-            data_note=source.data_note,
+            data_note=about_training(source.data_note),
             tiles=_tiles(source.datasets),
             facts=_facts(source),
             config=source.config_text(),
@@ -75,6 +76,8 @@ def figure_title(key: str) -> str:
 
 
 def _cell(figure: dict) -> dict[str, str]:
+    if figure.get("value") is None:
+        return {"text": "–", "small": ""}
     if figure.get("low") is None:
         return {"text": f"{figure['value']:.3f}", "small": ""}
     return {"text": f"{figure['value']:.3f}", "small": f"{figure['low']:.3f}–{figure['high']:.3f}"}
@@ -90,12 +93,25 @@ def _subtitle(source: Any) -> str:
 def _tiles(datasets: dict[str, dict]) -> list[dict[str, str]]:
     tiles = []
     for name, metrics in datasets.items():
+        if "one_class" in metrics:
+            tiles.append(_one_class_tile(name, metrics))
+            continue
         cell = _cell(metrics["frame"]["auc"])
         video = metrics["video"]["auc"]["value"]
         tiles.append(
             {"name": name, "value": cell["text"], "note": f"frame AUC {cell['small']} · video AUC {video:.3f}"}
         )
     return tiles
+
+
+def _one_class_tile(name: str, metrics: dict) -> dict[str, str]:
+    """Return the tile of a set of one class, which has no AUC to show."""
+    about = metrics["one_class"]
+    key, title = ("recall", "recall") if about["class"] == "fake" else ("false_alarm_rate", "false alarms")
+    note = (
+        f"{about['class']}s only, no AUC: {title} at {about['threshold']:g}, frames · videos {about['video'][key]:.3f}"
+    )
+    return {"name": name, "value": f"{about['frame'][key]:.3f}", "note": note}
 
 
 def _facts(source: Any) -> list[tuple[str, str]]:
@@ -118,22 +134,24 @@ def _interval_note(datasets: dict[str, dict]) -> str:
         "Small figures are 95 % intervals by bootstrap over videos: how far a figure would move with other videos of the "
         "same kind, not with another training run. A video's score is the mean of its frames' scores."
     )
-    fewest = min((min(c["videos_real"], c["videos_fake"]) for c in counts), default=0)
+    fewest = min((n for c in counts for n in (c["videos_real"], c["videos_fake"]) if n), default=0)
     if fewest < 20:
         text += f" With only {fewest} video{'s' * (fewest != 1)} in the smallest class, these figures prove little."
-    return text
+    return " ".join([text, *remarks(datasets)])
 
 
 def _table(datasets: dict[str, dict], level: str) -> dict[str, Any]:
     keys = list(dict.fromkeys(key for metrics in datasets.values() for key in metrics[level]))
     plural = f"{level}s"
+    skipped = any(metrics["counts"].get("skipped") for metrics in datasets.values())
     rows = []
     for name, metrics in datasets.items():
         counts = metrics["counts"]
         cells: list[Any] = [name, f"{counts[f'{plural}_real']} / {counts[f'{plural}_fake']}"]
-        cells += [_cell(metrics[level][key]) if key in metrics[level] else "–" for key in keys]
+        cells += [str(counts.get("skipped", 0))] if skipped else []
+        cells += [_cell(metrics[level].get(key, {})) for key in keys]
         rows.append(cells)
-    columns = ["Test set", "Real / fake", *(figure_title(key) for key in keys)]
+    columns = ["Test set", "Real / fake", *(["Skipped samples"] * skipped), *(figure_title(key) for key in keys)]
     return {"title": f"{level.capitalize()} level", "columns": columns, "rows": rows}
 
 
@@ -150,7 +168,7 @@ def _by_manipulation(source: Any) -> list[dict[str, Any]]:
         data = source.predictions(dataset)
         groups = data.groups()
         kinds = np.unique(groups[data.label == 1])
-        if len(kinds) < 2:
+        if data.one_class or len(kinds) < 2:
             continue
         for kind in kinds:
             part = data.where((data.label == 0) | (groups == kind))

@@ -16,6 +16,7 @@ from pathlib import Path
 from analysis.measures.robustness_journal import CLEAN, conditions, journal_key, measure
 from analysis.reporting.sheet import Sheet, write_csv, write_sheet
 from common.cli import add_common, run
+from common.errors import DataError
 from training.dataset.perturbations import KINDS, SEVERITIES
 
 FIELDS = ("detector", "dataset", "level", "kind", "severity", "parameter", "value", "auc", "low", "high")
@@ -223,6 +224,9 @@ def main(argv: list[str] | None = None) -> int:
         rows: list[dict] = []
         for dataset in arguments.datasets or trained.config.test_dataset:
             loader = trained.loader("test", dataset)
+            if not all(loader.index.label_counts()):
+                print(f"left out, because it holds one class only and has no AUC: {dataset}")
+                continue
             source = Progress(videos(loader), f"{name} on {dataset}, videos", len(loader.index))
             entries = measure(
                 trained.detector,
@@ -233,6 +237,10 @@ def main(argv: list[str] | None = None) -> int:
                 batch_size=trained.config.test_batchSize,
             )
             rows += summarise(entries, wanted, name, dataset, trained.config.manualSeed)
+        if not rows:
+            raise DataError(
+                f"{run_dir}: no test set holds both classes, and robustness is told by AUC; name one with --datasets"
+            )
         _finish(rows, folder)
         everything += rows
     out = Path(arguments.out) if arguments.out else folder_of(Path(arguments.runs[0]), "robustness")

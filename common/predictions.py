@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from common.errors import DataError
 from common.io import read_json
+from common.means import group_means
 
 HEADER = ["video", "frame", "label", "method", "prob"]
 
@@ -35,9 +36,13 @@ class Predictions:
     def by_video(self) -> Predictions:
         """Return one row a video, with the mean probability of its frames; `frame` is their number."""
         names, first, code = np.unique(self.video, return_index=True, return_inverse=True)
-        frames = np.bincount(code)
-        prob = np.bincount(code, weights=self.prob) / frames
-        return Predictions(names, frames, self.label[first], self.method[first], prob)
+        prob = group_means(code, self.prob, len(names))
+        return Predictions(names, np.bincount(code), self.label[first], self.method[first], prob)
+
+    @property
+    def one_class(self) -> bool:
+        """Whether there are fakes only, or reals only: such a set has no ROC curve and no AUC."""
+        return len(np.unique(self.label)) < 2
 
     def groups(self) -> NDArray[np.str_]:
         """Return each row's label folder (`FF-DF`, `Celeb-real` …), the second part of the video's name."""
@@ -107,7 +112,7 @@ class Run:
 
     @property
     def data_note(self) -> str | None:
-        """A sentence on the nature of the data, where the run carries one."""
+        """A sentence on the nature of the training data, where the run carries one; `about_training` says it as that."""
         return self.summary.get("data_note")
 
     def folder(self, dataset: str) -> Path:
@@ -150,6 +155,11 @@ class Run:
         """Return config.yaml as it stands, None when there is none."""
         path = self.path / "config.yaml"
         return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+def has_auc(metrics: dict) -> bool:
+    """Return whether a test set, by its metrics.json, has both classes and so an AUC."""
+    return metrics["frame"]["auc"]["value"] is not None
 
 
 def unique_names(runs: Iterable[Run], given: list[str] | None = None) -> list[str]:

@@ -67,8 +67,9 @@ def _words(verdict) -> str:
     if verdict.prob is None:
         text = f"no face was found in {verdict.looked} frame{'s' * (verdict.looked > 1)}; nothing to judge"
         return f"{text} ({verdict.damage})" if verdict.damage else text
-    side = "fake" if verdict.fake else "real"
-    text = f"the detector's score {verdict.prob:.3f}, called {side} ({len(verdict.scores)} scored of {verdict.looked} looked at)"
+    side = f"{'fake' if verdict.fake else 'real'} at the {verdict.level} threshold {verdict.threshold:.3f}"
+    scored = f"{len(verdict.scores)} scored of {verdict.looked} looked at"
+    text = f"the detector's score {verdict.prob:.3f}, called {side} ({scored})"
     return f"{text}; {verdict.damage}" if verdict.damage else text
 
 

@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import ConfigError, DataError, WeightsError
+from common.means import mean_score
+from common.wording import about_training
+from prediction.operating_point import LEVELS, OperatingPoint, read_points
+from training.metrics.decision import called_fake
 
 if TYPE_CHECKING:
     from preprocessing.faces.pipeline import Face
-
-HALF = 0.5
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,11 @@ class Verdict:
     Attributes:
         path: the file.
         prob: mean fake probability over its faces; None where no face was found.
-        threshold: from which `prob` on a file is called fake.
+        threshold: above which `prob` is called fake.
         looked: how many frames were looked at. scores: of those with a face.
         damage: the decoder's complaint where some frames could not be read, else empty.
+        level: what `prob` and `threshold` are of: `video`, the mean of its frames, or `frame`, which a picture is.
+        calibrated, found, false_alarms: of the threshold, as in `OperatingPoint`.
     """
 
     path: str
@@ -60,11 +64,15 @@ class Verdict:
     looked: int
     scores: list[FrameScore] = field(default_factory=list)
     damage: str = ""
+    level: str = "video"
+    calibrated: bool = False
+    found: float | None = None
+    false_alarms: float | None = None
 
     @property
     def fake(self) -> bool | None:
         """Whether the detector calls the file fake; None where it saw no face."""
-        return None if self.prob is None else self.prob >= self.threshold
+        return None if self.prob is None else bool(called_fake(self.prob, self.threshold))
 
 
 class Predictor:
@@ -78,8 +86,9 @@ class Predictor:
         faces: a `FacePipeline`; None builds the default one, as preprocessing uses it.
 
     Attributes:
-        threshold: the operating threshold that `analysis/calibration.py` stored with the checkpoint, else 0.5.
-        calibrated: whether it was stored.
+        points: by level (`video`, `frame`) the operating point that `analysis/calibration.py` stored with the checkpoint, or
+            the threshold 0.5.
+        remark: what of a stored one is not used, and why; else empty.
         trained_on: names of the datasets, empty where the weights do not say.
 
     Raises:
@@ -98,7 +107,8 @@ class Predictor:
         if not source.exists():
             raise ConfigError(f"there is no {source}; give a run directory, or a detector YAML with its weights")
         run = source if source.is_dir() else source.parent if source.name == "config.yaml" else None
-        self.threshold, self.calibrated = HALF, False
+        self.points, self.remark = {level: OperatingPoint(level) for level in LEVELS}, ""
+        self.data_note: str | None = None
         if run is not None and weights is None:
             self._load_run(run, device, overrides)
         elif weights is not None:
@@ -108,35 +118,40 @@ class Predictor:
         self._faces = faces
 
     def _load_run(self, run: Path, device: str | None, overrides: Sequence[str]) -> None:
-        from common.io import read_json
         from prediction.trained import load_trained
 
         trained = load_trained(run, overrides, device)
         self.config, self.detector, self.weights = trained.config, trained.detector, trained.weights
         self.trained_on = list(trained.config.train_dataset)
-        stored = run / "checkpoints" / "operating_point.json"
-        if stored.exists():
-            point = read_json(stored)
-            if not isinstance(point, dict) or not isinstance(point.get("threshold"), int | float):
-                raise DataError(f"{stored} holds no threshold; run analysis/calibration.py again, or remove it")
-            # A threshold of other weights, or of another resolution, says nothing of these.
-            if point.get("fingerprint") == trained.fingerprint():
-                self.threshold, self.calibrated = float(point["threshold"]), True
+        self.data_note = trained.config.data_note
+        self.points, self.remark = read_points(run / "checkpoints" / "operating_point.json", trained.fingerprint())
 
     def _load_file(self, yaml: Path, weights: Path, device: str | None, overrides: Sequence[str]) -> None:
         from common.device import pick_device
         from training.batch import DataInfo
         from training.config import load_config
         from training.detectors import build_detector
+        from training.trainer.checkpoint import own_content
 
         target = pick_device(device)
         self.config, self.weights = load_config(yaml, list(overrides), mode="test"), weights
-        own = _own_checkpoint(weights)
+        own = own_content(weights)
         info = DataInfo.from_dict(own["data_info"]) if own.get("data_info") else None
         detector = build_detector(self.config, data_info=info, pretrained=False)
         detector.load_weights(weights)
         self.detector = detector.to(target).eval()
         self.trained_on = list(own.get("config", {}).get("train_dataset", []))
+        self.data_note = own.get("config", {}).get("data_note")
+
+    @property
+    def threshold(self) -> float:
+        """The threshold of videos."""
+        return self.points["video"].threshold
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the threshold of videos was chosen on validation."""
+        return self.points["video"].calibrated
 
     @property
     def faces(self) -> Any:
@@ -172,7 +187,7 @@ class Predictor:
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
             raise DataError(f"{name} is {pixels.dtype} of shape {pixels.shape}; give RGB of shape (H, W, 3) as uint8")
         face = self.faces.crop(pixels)
-        return self._verdict(name, [] if face is None else [face], 1)
+        return self._verdict("frame", name, [] if face is None else [face], 1)
 
     def predict_video(self, path: str | Path, num_frames: int = 32) -> Verdict:
         """Judge the followed face of `num_frames` frames spread over a video; the score is their mean.
@@ -196,7 +211,7 @@ class Predictor:
             if not looked:
                 raise DataError(f"{path}: no frame could be decoded ({video.damage}); download it again")
             times = {face.frame: video.seconds(face.frame) for face in found}
-            return self._verdict(str(path), found, looked, video.damage or "", times)
+            return self._verdict("video", str(path), found, looked, video.damage or "", times)
 
     def score(self, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return the fake probability of aligned RGB faces `(N, H, W, 3)` uint8 of any size, or of clips `(N, T, H, W, 3)`."""
@@ -215,6 +230,7 @@ class Predictor:
 
     def _verdict(
         self,
+        level: str,
         name: str,
         faces: list[Face],
         looked: int,
@@ -222,7 +238,7 @@ class Predictor:
         times: Mapping[int, float | None] | None = None,
     ) -> Verdict:
         if not faces:
-            return Verdict(name, None, self.threshold, looked, damage=damage)
+            return Verdict(name, None, looked=looked, damage=damage, **vars(self.points[level]))
         crops = np.stack([face.crop for face in faces])
         first = faces
         length = self.config.clip_size if self.config.video_mode else None
@@ -240,30 +256,20 @@ class Predictor:
             FrameScore(face.frame, float(prob), box, (times or {}).get(face.frame))  # type: ignore[arg-type]  # four numbers each
             for face, prob, box in zip(first, probs, boxes, strict=True)
         ]
-        return Verdict(name, float(probs.mean()), self.threshold, looked, scores, damage)
+        told = vars(self.points[level])
+        return Verdict(name, mean_score(probs), looked=looked, scores=scores, damage=damage, **told)
 
     def describe(self) -> str:
-        """Return one sentence: which detector, trained on what, with which threshold."""
+        """Return which detector it is, trained on what, with which thresholds, and what they cost."""
         data = ", ".join(self.trained_on) or "data that its weight file does not name"
-        origin = "chosen on validation" if self.calibrated else "not calibrated; analysis/calibration.py chooses one"
-        note = f" {self.config.data_note}" if self.config.data_note else ""
-        return f"{self.detector.name} ({self.weights}), trained on {data}; threshold {self.threshold:.3f} ({origin}).{note}"
-
-
-def _own_checkpoint(path: Path) -> dict[str, Any]:
-    """Return the content of a checkpoint of this project; nothing for somebody else's weights."""
-    from training.trainer.checkpoint import read_checkpoint
-
-    if path.suffix == ".safetensors":
-        return {}
-    try:
-        return read_checkpoint(path)
-    except WeightsError:  # whether they can be read at all is found out when they are loaded
-        return {}
+        origin = "; ".join(point.describe() for point in self.points.values())
+        said = [f"{self.detector.name} ({self.weights}), trained on {data}; threshold {origin}."]
+        said += [f"{self.remark[0].upper()}{self.remark[1:]}."] if self.remark else []
+        return " ".join([*said, about_training(self.data_note)]).rstrip()
 
 
 def to_json(verdicts: Sequence[Verdict]) -> str:
-    """Return verdicts as JSON text."""
+    """Return verdicts as JSON text: each with what was judged, by which threshold, and what that costs on validation."""
     from dataclasses import asdict
 
     return json.dumps([asdict(verdict) | {"fake": verdict.fake} for verdict in verdicts], indent=1) + "\n"

@@ -129,12 +129,23 @@ def _as_video(rows: list[tuple]) -> Video:
 
 
 def predict_images(detector: Any, image: NDArray[np.uint8], batch_size: int) -> NDArray[np.float64]:
-    """Return the fake probability of images or clips `(N, …)`, without labels."""
+    """Return the fake probability of images or clips `(N, …)`, without labels, computed as testing computes it.
+
+    That is in the number format that the detector's configuration names (`precision`).
+    """
     import torch
 
+    from training.trainer.precision import autocast
+
+    config = getattr(detector, "config", None)
+    precision, device = (
+        (config.precision, next(detector.parameters()).device) if config else ("fp32", torch.device("cpu"))
+    )
     found = []
     with torch.inference_mode():
         for start in range(0, len(image), batch_size):
             batch = {"image": torch.from_numpy(np.ascontiguousarray(image[start : start + batch_size]))}
-            found.append(detector(detector.prepare(batch), inference=True)["prob"].double().cpu().numpy())
+            with autocast(precision, device):
+                prediction = detector(detector.prepare(batch), inference=True)
+            found.append(prediction["prob"].double().cpu().numpy())
     return np.concatenate(found)

@@ -9,6 +9,7 @@ from typing import Any
 from common.errors import ConfigError, DataError
 from common.io import read_json, write_json
 from common.rundir import RunDir
+from common.wording import about_training, remarks
 from training.config.schema import Config
 from training.dataset import DataInfo, build_loader
 from training.dataset.index.selection import load_index
@@ -20,7 +21,6 @@ from training.trainer.checkpoint import fingerprint, own_content
 from training.trainer.distributed import Process
 from training.trainer.environment import describe_environment
 from training.trainer.evaluator import predict
-from training.wording import about_training
 
 log = logging.getLogger("clipdeepfake")
 
@@ -110,7 +110,9 @@ def test_loaders(config: Config, info: DataInfo | None, process: Process) -> dic
     for name in config.test_dataset:
         loader = build_loader(_images_only(config), "test", name, data_info=info, **ranks)
         if not len(loader.index):
-            raise DataError(f"{name}: its test split holds no video; look at its index, or leave it out of test_dataset")
+            raise DataError(
+                f"{name}: its test split holds no video; look at its index, or leave it out of test_dataset"
+            )
         if missing := _absent(loader):
             log.warning(
                 "%s: its test split holds no %s video; what needs both classes, AUC first of all, is absent from its figures",
@@ -193,7 +195,7 @@ def conclude(
         log.info("%s", about_training(training["data_note"]))
     for level in ("frame", "video"):
         log.info("\n%s", results.table(metrics, level))
-    for sentence in results.remarks(metrics):
+    for sentence in remarks(metrics):
         log.info("%s", sentence)
     log.info("\nresults: %s\nreport:  %s", run.results / "results.json", report)
 

@@ -10,7 +10,7 @@ from analysis.curves import auc_caption, draw_det, draw_histogram, draw_roc
 from analysis.reporting.sections import read_sections
 from common import style
 from common.errors import DataError
-from common.predictions import Run
+from common.predictions import Predictions, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,11 +21,23 @@ WIDEST = 960  # CSS pixels of a tool's figure
 
 
 def curve_charts(source: Run) -> list[Chart]:
-    """Return ROC and DET over all test sets, and a score histogram per test set; frame level."""
+    """Return ROC and DET over all test sets of both classes, and a score histogram per test set; frame level."""
     having = [name for name in source.datasets if (source.folder(name) / "predictions.csv").exists()]
     if not having:
         return []
     curves = {name: source.predictions(name) for name in having}
+    charts = ranked_charts(source, {name: data for name, data in curves.items() if not data.one_class})
+    for name, data in curves.items():
+        with style.figure(SIZE[0], 2.9) as (drawing, axes):
+            draw_histogram(axes, data, name)
+            charts.append({"src": style.data_uri(drawing), "alt": f"Score histogram of {name}"})
+    return charts
+
+
+def ranked_charts(source: Run, curves: dict[str, Predictions]) -> list[Chart]:
+    """Return the ROC and the DET of test sets of both classes; nothing of none."""
+    if not curves:
+        return []
     charts = []
     with style.figure(*SIZE) as (drawing, axes):
         figures = {name: source.datasets[name]["frame"]["auc"] for name in curves}
@@ -36,10 +48,6 @@ def curve_charts(source: Run) -> list[Chart]:
         draw_det(axes, curves)
         axes.set_title("DET, frames")
         charts.append({"src": style.data_uri(drawing), "alt": "DET curves of all test sets"})
-    for name, data in curves.items():
-        with style.figure(SIZE[0], 2.9) as (drawing, axes):
-            draw_histogram(axes, data, name)
-            charts.append({"src": style.data_uri(drawing), "alt": f"Score histogram of {name}"})
     return charts
 
 

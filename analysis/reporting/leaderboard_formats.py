@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 
-from analysis.reporting.leaderboard_table import OURS, Entry, Table
+from analysis.reporting.leaderboard_table import DOMAINS, OURS, Entry, Table
 from analysis.reporting.sheet import html_page, latex_text
+
+WITHIN_HERE = "†"
 
 
 def cell_text(table: Table, entry: Entry, column: str) -> str:
@@ -19,7 +21,7 @@ def cell_text(table: Table, entry: Entry, column: str) -> str:
     if column in entry.figures and entry.figures[column][1] is not None:
         _, low, high = entry.figures[column]
         text += f" [{low:.3f}, {high:.3f}]"
-    return text
+    return f"{text}{WITHIN_HERE}" if column in table.mixed and column in entry.within else text
 
 
 def caption(table: Table) -> str:
@@ -30,6 +32,9 @@ def caption(table: Table) -> str:
     )
     text = f"{table.level.capitalize()}-level AUC; brackets: {brackets}; bold: best of the column."
     text += " Top3 counts, over the rows shown, the test sets on which a row is among the three best (ties are in)."
+    if table.mixed:
+        text += f" Within- and cross-domain follow what each row was trained on; {WITHIN_HERE}: within the domain of that row. "
+        text += "Averages over different test sets are not compared."
     sources = sorted({entry.source for entry in table.entries} - {OURS})
     published = [source for source in sources if not source.startswith(OURS)]
     if published:
@@ -60,11 +65,14 @@ def to_markdown(table: Table) -> str:
 def to_latex(table: Table) -> str:
     """Return a `table*` for booktabs, within- and cross-domain columns under their own headings."""
     groups = [
-        (name, members) for name, members in (("Within domain", table.within), ("Cross domain", table.cross)) if members
+        ("Within domain", table.within + [c for c in table.summary if c.endswith(DOMAINS[0])]),
+        (f"Within domain where {WITHIN_HERE}", table.mixed),
+        ("Cross domain", table.cross + [c for c in table.summary if c.endswith(DOMAINS[1])]),
     ]
     heads, rules, columns, position = [""], [], [], 2
-    for name, members in groups:
-        own = members + [c for c in table.summary if table.members(c) is members]
+    for name, own in groups:
+        if not own:
+            continue
         heads.append(rf"\multicolumn{{{len(own)}}}{{c}}{{{name}}}")
         rules.append(rf"\cmidrule(lr){{{position}-{position + len(own) - 1}}}")
         position += len(own)

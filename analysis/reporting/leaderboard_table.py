@@ -6,10 +6,12 @@ import csv
 import re
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from common.predictions import Run
+from common.datasets import family
+from common.predictions import Run, has_auc
+from common.wording import about_training
 
 PUBLISHED = Path(__file__).parents[1] / "reference" / "published_auc.csv"
 SOURCE = "arXiv 2307.01426"
@@ -38,6 +40,7 @@ class Entry:
 
     Attributes:
         seeds: training runs behind a figure; of several it is their mean, and low and high are the mean ∓ their deviation.
+        within: test sets of the domain that it was trained in, by their short names.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Entry:
     source: str = OURS
     kind: str = ""
     seeds: int = 1
+    within: frozenset[str] = frozenset(WITHIN)
 
 
 @dataclass
@@ -53,39 +57,44 @@ class Table:
 
     Attributes:
         level: `frame` or `video`.
-        within, cross: test sets of the training domain, and all others.
+        within, cross: test sets of the training domain of every row, and those of no row's.
+        mixed: test sets that are within the training domain of some rows, by what each was trained on.
     """
 
     level: str
     entries: list[Entry]
     within: list[str]
     cross: list[str]
+    mixed: list[str] = field(default_factory=list)
     _top: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def datasets(self) -> list[str]:
         """Test sets in the order of the columns."""
-        return self.within + self.cross
+        return self.within + self.mixed + self.cross
 
     @property
     def summary(self) -> list[str]:
         """The summary columns: an average and a top-three count for each domain that has test sets."""
-        having = [domain for domain, names in zip(DOMAINS, (self.within, self.cross)) if names]
+        having = [domain for domain, names in zip(DOMAINS, (self.within, self.cross)) if names or self.mixed]
         return [f"{what} {domain}" for domain in having for what in ("Avg.", "Top3")]
 
-    def members(self, column: str) -> list[str]:
-        """Return the test sets that a summary column is about."""
-        return self.within if column.endswith(DOMAINS[0]) else self.cross
+    def members(self, entry: Entry, column: str) -> list[str]:
+        """Return the test sets that a summary column is about in the row of an entry, by what that was trained on."""
+        wanted = column.endswith(DOMAINS[0])
+        return [name for name in self.datasets if (name in entry.within) == wanted]
 
     def value(self, entry: Entry, column: str) -> float | int | None:
         """Return an entry's figure in a column; None where it has none.
 
         An average is over all test sets of the domain, and None when one is missing: averages over different sets do not
-        compare. Top3 counts the sets on which the entry is among the three best.
+        compare. So is that of a domain without test sets. Top3 counts the sets on which the entry is among the three best.
         """
         if column in self.datasets:
             return entry.figures[column][0] if column in entry.figures else None
-        members = self.members(column)
+        members = self.members(entry, column)
+        if not members:
+            return None
         if column.startswith("Top3"):
             return sum(entry.name in self.top_three(name) for name in members)
         values = [entry.figures[name][0] for name in members if name in entry.figures]
@@ -100,9 +109,12 @@ class Table:
         return self._top[dataset]
 
     def is_best(self, entry: Entry, column: str) -> bool:
-        """Return whether no other entry has a better figure in this column."""
+        """Return whether no other entry has a better figure in this column; a summary's must be over the same test sets."""
         own = self.value(entry, column)
-        others = [value for e in self.entries if (value := self.value(e, column)) is not None]
+        rivals = self.entries
+        if column in self.summary:
+            rivals = [e for e in rivals if self.members(e, column) == self.members(entry, column)]
+        others = [value for e in rivals if (value := self.value(e, column)) is not None]
         return own is not None and len(others) > 1 and own == max(others) and own > 0
 
 
@@ -112,13 +124,15 @@ def short_name(dataset: str) -> str:
 
 
 def run_entry(source: Run, name: str, level: str) -> Entry:
-    """Return the AUCs of a run at a level."""
+    """Return the AUCs of a run at a level; a test set of one class has none."""
     figures = {}
     for dataset, metrics in source.datasets.items():
+        if not has_auc(metrics):
+            continue
         auc = metrics[level]["auc"]
         figures[short_name(dataset)] = (auc["value"], auc.get("low"), auc.get("high"))
-    note = OURS if source.data_note is None else f"{OURS}; {source.data_note}"
-    return Entry(name, figures, note)
+    note = OURS if source.data_note is None else f"{OURS}; {about_training(source.data_note)}"
+    return Entry(name, figures, note, within=_domain_of([source]))
 
 
 def seeds_entry(sources: Sequence[Run], name: str, level: str) -> Entry:
@@ -135,16 +149,30 @@ def seeds_entry(sources: Sequence[Run], name: str, level: str) -> Entry:
             values = [entry.figures[dataset][0] for entry in entries]
             mean, deviation = statistics.fmean(values), statistics.stdev(values)
             figures[dataset] = (mean, mean - deviation, mean + deviation)
-    return Entry(name, figures, entries[0].source, seeds=len(entries))
+    return Entry(name, figures, entries[0].source, seeds=len(entries), within=_domain_of(sources))
 
 
 def within_of(sources: Sequence[Run]) -> list[str]:
-    """Return the test sets of the training domain: FaceForensics++ and its parts, and what all these runs were trained on."""
+    """Return the test sets of the domain that all these runs were trained in: what they were trained on, and its family.
+
+    The parts and compressions of FaceForensics++ are one domain, and so are the versions of Celeb-DF; FaceShifter is none of
+    FaceForensics++, as in the benchmark's table.
+    """
     named = [run.summary.get("train_dataset") or [] for run in sources]
-    trained = [{names} if isinstance(names, str) else set(names) for names in named]
-    common = set.intersection(*trained) if trained else set()
-    tested = dict.fromkeys(name for run in sources for name in run.datasets)
-    return [*WITHIN, *(name for name in tested if {name, LEVEL.sub("", name)} & common)]
+    trained = [{_domain(name) for name in ([names] if isinstance(names, str) else names)} for names in named]
+    names = dict.fromkeys([*WITHIN, *(name for run in sources for name in run.datasets)])
+    return [name for name in names if all(_domain(name) in domains for domains in trained)]
+
+
+def _domain(dataset: str) -> str:
+    base = LEVEL.sub("", dataset)
+    if base == "FF++":
+        return "FaceForensics++"
+    return base if base in ("FaceShifter", "Fsh") else family(base)
+
+
+def _domain_of(sources: Sequence[Run]) -> frozenset[str]:
+    return frozenset(short_name(name) for name in within_of(sources))
 
 
 def published_entries() -> list[Entry]:
@@ -161,14 +189,18 @@ def build_table(entries: Sequence[Entry], level: str, within: Sequence[str] | No
     """Sort test sets into columns: known ones in the benchmark's order, others after them by name.
 
     Args:
-        within: the test sets of the training domain; None means FaceForensics++ and its parts.
+        within: the test sets of the training domain of every row; None: each row's own, by what it was trained on.
     """
+    if within is not None:
+        domain = frozenset(short_name(name) for name in within)
+        entries = [replace(entry, within=domain) for entry in entries]
     present = {name for entry in entries for name in entry.figures}
     ordered = [name for name in ORDER if name in present] + sorted(present - set(ORDER))
-    domain = WITHIN if within is None else tuple(short_name(name) for name in within)
+    counts = {name: sum(name in entry.within for entry in entries) for name in ordered}
     return Table(
         level,
         list(entries),
-        [name for name in ordered if name in domain],
-        [name for name in ordered if name not in domain],
+        within=[name for name in ordered if counts[name] == len(entries)],
+        cross=[name for name in ordered if not counts[name]],
+        mixed=[name for name in ordered if 0 < counts[name] < len(entries)],
     )

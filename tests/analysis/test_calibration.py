@@ -1,7 +1,9 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from analysis.calibration import (
     apply_temperature,
@@ -11,12 +13,15 @@ from analysis.calibration import (
     logit,
     main,
     negative_log_likelihood,
+    operating_threshold,
     reliability,
     threshold_at_tpr,
+    validation_predictions,
     without_tested,
 )
 from common.errors import ConfigError, DataError
-from common.predictions import Predictions
+from common.predictions import Predictions, read_predictions
+from training.metrics.decision import called_fake
 
 
 def calibrated(n=20_000, seed=0):
@@ -73,6 +78,48 @@ def test_threshold_finds_the_share_and_no_lower_one_is_needed():
         assert (fakes >= threshold).mean() >= tpr
         assert (fakes > threshold).mean() < tpr
     assert threshold_at_tpr([1] * 20, np.arange(20) / 20, 0.95) == 0.05  # 19 of 20, in spite of rounding
+
+
+def test_operating_threshold_lies_between_scores_and_calls_the_same_ones():
+    rng = np.random.default_rng(3)
+    label, prob = rng.integers(0, 2, 101), rng.random(101).round(2)
+    for tpr in (0.5, 0.9, 0.95):
+        lowest, threshold = threshold_at_tpr(label, prob, tpr), operating_threshold(label, prob, tpr)
+        assert threshold not in prob
+        assert (called_fake(prob, threshold) == (prob >= lowest)).all()
+    next_to = np.nextafter(0.3, 1)
+    assert called_fake(next_to, operating_threshold([1, 0], [next_to, 0.3], 0.9))
+
+
+def test_a_validation_that_was_kept_is_taken_for_the_same_videos_only(tmp_path, monkeypatch):
+    """Names with a comma or a quote come back as they are; a file that cannot be read, or of others, is written anew."""
+    names, asked = ["F/real/a,b", 'F/real/say "x"'], []
+    batch = {
+        "video": names,
+        "label": torch.tensor([0, 1]),
+        "method": torch.tensor([0, 1]),
+        "frame": torch.tensor([3, 4]),
+        "image": torch.zeros(2, 3, 4, 4, dtype=torch.uint8),
+    }
+
+    class Loader(list):
+        pass
+
+    Loader.index = type("Index", (), {"video_ids": lambda self: names, "__len__": lambda self: 2})()
+    monkeypatch.setattr("prediction.trained.predict_images", lambda *_: asked.append(1) or np.array([0.25]))
+    config = SimpleNamespace(val_dataset=None, train_dataset=["F"], test_batchSize=2)
+    trained = SimpleNamespace(
+        path=tmp_path, config=config, detector=None, fingerprint=lambda: "f" * 64, loader=lambda *_: Loader([batch])
+    )
+    assert validation_predictions(trained).video.tolist() == names
+    assert validation_predictions(trained).frame.tolist() == [3, 4]
+    assert len(asked) == 2, "the second call took what the first had kept"
+    (kept,) = (tmp_path / "analysis/calibration").iterdir()
+    kept.write_text("video,frame,label,method,prob\na,b,3,0,0,0.25\n")
+    assert validation_predictions(trained).video.tolist() == names
+    names[1] = batch["video"][1] = "F/real/other"
+    assert validation_predictions(trained).video.tolist() == names
+    assert len(asked) == 6
 
 
 def test_bad_requests():
@@ -146,4 +193,25 @@ def test_command_keeps_the_operating_point_and_shows_it(own_run, tmp_path, capsy
     assert point["left_out"].startswith("1 validation video")
     assert point["target_tpr"] == 0.9
     assert "Calibration" in (own_run / "report.html").read_text()
-    assert f"threshold {point['threshold']:.6f}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"threshold {point['threshold']:.6f}" in said
+    # Threshold and temperature of one level, and what the threshold costs: from the very scores, level by level.
+    val = read_predictions(csv)
+    val = val.where(np.array(["/c23/1" in name for name in val.video.tolist()]))
+    for part, data in ((point, val.by_video()), (point["frame"], val)):
+        assert part["level"] == ("frame" if part is point["frame"] else "video")
+        assert part["threshold"] == operating_threshold(data.label, data.prob, 0.9)
+        assert part["temperature"] == fit_temperature(data.label, data.prob)
+        alarms = called_fake(data.prob[data.label == 0], part["threshold"]).mean()
+        assert part["validation"]["false_alarms"] == alarms
+        assert f"calls {alarms:.1%} of {(data.label == 0).sum()} reals fake" in said
+    assert point["threshold"] != point["frame"]["threshold"]
+    assert judged["Celeb-DF-v2"]["level"] == "video"
+    assert judged["Celeb-DF-v2"]["frame"]["level"] == "frame"
+
+
+def test_results_of_other_weights_are_not_judged(own_run, monkeypatch):
+    trained = SimpleNamespace(weights=own_run / "checkpoints/last.pth")
+    monkeypatch.setattr("prediction.trained.load_trained", lambda *_: trained)
+    with pytest.raises(DataError, match=r"best\.pth.*last\.pth is to be calibrated"):
+        main([str(own_run)])

@@ -142,6 +142,28 @@ def test_several_seeds_are_one_row_with_mean_and_deviation(make_run_dir, tmp_pat
     assert "mean ± standard deviation over 4 seeds" in (tmp_path / "out/main_frame.md").read_text()
 
 
+def test_each_row_is_within_the_domain_that_it_was_trained_in(make_run_dir, tmp_path):
+    sets = ("FaceForensics++", "Celeb-DF-v2", "DFDCP")
+    a, b = (Run(make_run_dir(name, datasets=sets)) for name in "ab")
+    b.summary["train_dataset"] = ["Celeb-DF-v1"]
+    table = build_table([run_entry(a, "a", "frame"), run_entry(b, "b", "frame")], "frame")
+    assert (table.within, table.mixed, table.cross) == ([], ["FF++_c23", "CDFv2"], ["DFDCP"])
+    for line, own, others in zip(table.entries, ("FF++_c23", "CDFv2"), (["CDFv2", "DFDCP"], ["FF++_c23", "DFDCP"])):
+        assert table.value(line, "Avg. within-domain") == line.figures[own][0]
+        assert table.value(line, "Avg. cross-domain") == pytest.approx(np.mean([line.figures[n][0] for n in others]))
+        assert not table.is_best(line, "Avg. cross-domain"), "averages over different sets do not compare"
+    rows = to_markdown(table).splitlines()[2:4]
+    assert [row.count("†") for row in rows] == [1, 1]
+    assert "†: within the domain of that row" in caption(table)
+    widths = {
+        line.count("&") for line in to_latex(table).splitlines() if line.endswith(r"\\") and "multicol" not in line
+    }
+    assert len(widths) == 1
+    assert build_table(table.entries, "frame", ["DFDCP"]).within == ["DFDCP"], "what the user names is of every row"
+    a.datasets["DFDCP"]["frame"]["auc"] = {"value": None, "low": None, "high": None}
+    assert "DFDCP" not in run_entry(a, "a", "frame").figures
+
+
 def test_test_sets_of_the_training_domain(make_run_dir):
     a, b = (Run(make_run_dir(n, datasets=("FaceForensics++", "FaceForensics++_c40", "X"))) for n in "ab")
     assert set(within_of([a, b])) >= {"FaceForensics++", "FaceForensics++_c40", "FF-DF"}

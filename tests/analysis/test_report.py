@@ -53,7 +53,7 @@ def page(run_dir, tmp_path_factory):
 
 
 def test_first_line_is_the_nature_of_the_data(page):
-    assert page.words[0].startswith("These are procedurally rendered faces")
+    assert page.words[0].startswith("About the training data: These are procedurally rendered faces")
 
 
 def test_page_is_whole_and_needs_no_other_file(page):

@@ -114,7 +114,7 @@ def test_report_shows_what_a_tool_found(trained):
     spectra.main([str(trained), "--frames", "1"])
     text = (trained / "report.html").read_text()
     assert "<h2>Frequency spectra</h2>" in text
-    assert '<div class="note" role="note">A made pack.</div>' in text
+    assert '<div class="note" role="note">About the training data: A made pack.</div>' in text
 
 
 def test_a_run_without_a_checkpoint_is_answered(trained, tmp_path):

@@ -14,6 +14,7 @@ from common import cli
 from common.errors import DataError, WeightsError
 from common.io import write_json
 from prediction import predict as program
+from prediction.predictor import Verdict, to_json
 from preprocessing.demo import build
 from preprocessing.demo.build import Size
 from preprocessing.faces.tracking import faces_of_video
@@ -62,7 +63,8 @@ def test_a_video_is_judged_by_its_faces(run, video):
             wanted.append(predictor.detector({"image": image}, inference=True)["prob"].item())
     assert [score.prob for score in verdict.scores] == pytest.approx(wanted, abs=1e-6)
     assert verdict.prob == pytest.approx(np.mean(wanted), abs=1e-6)
-    assert verdict.fake == (verdict.prob >= 0.5)
+    assert verdict.fake == (verdict.prob > 0.5)
+    assert (verdict.level, verdict.calibrated) == ("video", False)
 
 
 def test_a_picture_and_an_array_say_the_same(run, tmp_path):
@@ -83,7 +85,7 @@ def test_the_stored_threshold_holds_for_its_own_weights_only(run):
     assert plain.threshold == 0.5
     from prediction.trained import load_trained
 
-    point = {"threshold": 0.25, "fingerprint": load_trained(run, device="cpu").fingerprint()}
+    point = {"level": "video", "threshold": 0.25, "fingerprint": load_trained(run, device="cpu").fingerprint()}
     stored = run / "checkpoints/operating_point.json"
     try:
         write_json(stored, point)
@@ -94,6 +96,73 @@ def test_the_stored_threshold_holds_for_its_own_weights_only(run):
         assert Predictor(run, device="cpu").threshold == 0.5
     finally:
         stored.unlink()
+
+
+def test_a_threshold_judges_what_it_was_fitted_on(run, video):
+    """A video's mean by that of videos, a picture by that of frames; and what they cost is said."""
+    from prediction.trained import load_trained
+
+    stored = run / "checkpoints/operating_point.json"
+    own = {"fingerprint": load_trained(run, device="cpu").fingerprint()}
+    videos = {"level": "video", "threshold": 0.0, "validation": {"found": 0.95, "false_alarms": 0.125}}
+    frames = {"level": "frame", "threshold": 0.999, "validation": {"found": 0.9, "false_alarms": 0.0625}}
+    try:
+        write_json(stored, own | videos | {"frame": frames})
+        predictor = Predictor(run, device="cpu")
+        of_video, of_picture = predictor.predict(video, 2), predictor.predict_image(person())
+        assert (of_video.level, of_video.threshold, of_video.fake) == ("video", 0.0, True)
+        assert (of_picture.level, of_picture.threshold, of_picture.fake) == ("frame", 0.999, False)
+        written = json.loads(to_json([of_video, of_picture]))
+        assert [row["false_alarms"] for row in written] == [0.125, 0.0625]
+        assert [row["level"] for row in written] == ["video", "frame"]
+        assert "for videos (chosen on validation, means of videos: false alarms there 12.5%" in predictor.describe()
+        assert "for pictures (chosen on validation, single frames: false alarms there 6.2%" in predictor.describe()
+        # Of one level only: the other one is not calibrated.
+        write_json(stored, own | frames)
+        points = Predictor(run, device="cpu").points
+        assert (points["video"].threshold, points["video"].calibrated) == (0.5, False)
+        assert points["frame"].threshold == 0.999
+        # As the first version wrote them: fitted on frames, without saying so.
+        write_json(stored, own | {"threshold": 0.056, "temperature": 1.0})
+        old = Predictor(run, device="cpu")
+        assert (old.threshold, old.calibrated) == (0.5, False)
+        assert "does not say of what level its threshold is" in old.describe()
+    finally:
+        stored.unlink()
+
+
+def test_at_the_threshold_itself_the_verdict_is_that_of_the_metrics():
+    for threshold in (0.5, 0.25):
+        assert Verdict("x", threshold, threshold, 1).fake is False
+        assert Verdict("x", float(np.nextafter(threshold, 1)), threshold, 1).fake is True
+
+
+def test_the_number_format_of_testing_holds_for_prediction_too(run):
+    """`predict_images`, which calibration and robustness use too, computes in the configured precision."""
+    from prediction.trained import predict_images
+    from training.trainer.precision import autocast
+
+    crops = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    found = {}
+    for precision in ("fp32", "bf16"):
+        predictor = Predictor(run, device="cpu", overrides=[f"precision={precision}"])
+        images = torch.from_numpy(crops.transpose(0, 3, 1, 2).copy())
+        with torch.inference_mode(), autocast(precision, torch.device("cpu")):
+            wanted = predictor.detector(predictor.detector.prepare({"image": images}), inference=True)["prob"]
+        found[precision] = predict_images(predictor.detector, images.numpy(), 4)
+        assert found[precision] == pytest.approx(wanted.double().numpy(), abs=1e-6)
+        size = predictor.config.resolution
+        if size == 32:
+            assert predictor.score(crops) == pytest.approx(found[precision], abs=1e-6)
+    assert np.abs(found["fp32"] - found["bf16"]).max() > 1e-6
+
+
+def test_what_is_said_of_the_training_data_is_said_as_that(run, tmp_path):
+    predictor = Predictor(run, device="cpu", overrides=["data_note=Nobody in them exists."])
+    assert predictor.describe().endswith("About the training data: Nobody in them exists.")
+    torch.save(predictor.detector.state_dict(), tmp_path / "bare.pth")
+    foreign = Predictor(run, tmp_path / "bare.pth", device="cpu", overrides=["data_note=Nobody in them exists."])
+    assert "Nobody" not in foreign.describe(), "nobody knows what somebody else's weights were trained on"
 
 
 def test_an_operating_point_that_is_none_is_said(run):

@@ -1,9 +1,9 @@
 """Training augmentation on uint8 images with their masks and landmarks, from the `data_aug` keys.
 
-The steps, their order and the limits that have no key are DeepfakeBench's: flip, rotation, Gaussian blur, brightness and
-contrast or else hue and saturation, JPEG. Its "isotropic resize" brings a crop to the network's resolution with an
-interpolation chosen at random; that is `Plan.interpolation`, used by whoever resizes. What is drawn depends on the generator
-alone; a clip is given one plan for all its frames.
+The steps, their order and the limits that have no key are DeepfakeBench's: flip, rotation, Gaussian blur, one of three
+(brightness and contrast; a shift along the picture's own principal colours; hue, saturation and value), JPEG. Its "isotropic
+resize" brings a crop to the network's resolution with an interpolation chosen at random; that is `Plan.interpolation`, used by
+whoever resizes. What is drawn depends on the generator alone; a clip is given one plan for all its frames.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _INTERPOLATIONS = (
 )
 # Limits of the field's hue-saturation-value step, in OpenCV's units (hue 0…179, the others 0…255).
 _HUE, _SATURATION, _VALUE = 20, 30, 20
+_PCA = 0.1  # deviation of the field's fancy PCA
 
 
 def _mirror_order() -> np.ndarray:
@@ -50,6 +51,7 @@ class Plan:
         flip: mirror left and right. angle: degrees, counter-clockwise. blur: size of the Gaussian kernel, 0 for none.
         interpolation: (shrinking, enlarging) for the resize to the network's resolution, None for the usual one.
         brightness: added, as a share of 255. contrast: relative change. hue, saturation, value: added, in OpenCV's units.
+        pca: how far the colours move along each of the picture's principal axes, as a share of the axis' variance; empty: not.
         quality: of JPEG; 0 for none.
     """
 
@@ -62,6 +64,7 @@ class Plan:
     hue: int = 0
     saturation: int = 0
     value: int = 0
+    pca: tuple[float, ...] = ()
     quality: int = 0
 
 
@@ -93,8 +96,9 @@ class Augmentation:
                 ),
             )
         )
-        light = chance[3] < s.brightness_prob and chance[4] < 0.5
-        colour = chance[3] < s.brightness_prob and not light
+        colours = tuple((_PCA * rng.standard_normal(3)).tolist())
+        kind = int(3 * chance[4]) if chance[3] < s.brightness_prob else None
+        light, colour = kind == 0, kind == 2
         return Plan(
             flip=chance[0] < s.flip_prob,
             angle=angle if chance[1] < s.rotate_prob else 0.0,
@@ -105,6 +109,7 @@ class Augmentation:
             hue=hue if colour else 0,
             saturation=saturation if colour else 0,
             value=value if colour else 0,
+            pca=colours if kind == 1 else (),
             quality=quality if chance[6] < s.compress_prob else 0,
         )
 
@@ -121,6 +126,8 @@ class Augmentation:
         if plan.brightness or plan.contrast:
             table = np.arange(256) * (1 + plan.contrast) + 255 * plan.brightness
             image = cv2.LUT(image, table.round().clip(0, 255).astype(np.uint8))
+        if plan.pca:
+            image = _fancy_pca(image, plan.pca)
         if plan.hue or plan.saturation or plan.value:
             image = _shift_colour(image, plan)
         if plan.quality:
@@ -165,6 +172,22 @@ def _shift_colour(image: np.ndarray, plan: Plan) -> np.ndarray:
     saturation = (steps + plan.saturation).clip(0, 255).astype(np.uint8)
     value = (steps + plan.value).clip(0, 255).astype(np.uint8)
     return cv2.cvtColor(cv2.LUT(hsv, np.stack([hue, saturation, value], axis=-1)[None]), cv2.COLOR_HSV2RGB)
+
+
+def _fancy_pca(image: np.ndarray, amounts: tuple[float, ...]) -> np.ndarray:
+    """Return the image with one colour added to all of its pixels (Krizhevsky et al. 2012, section 4.1).
+
+    The colour is the sum over the principal axes of the picture's colours, each times its variance and an amount of its own;
+    colours count from 0 to 1. Axes that point the other way would mirror the amounts, so the sign is made to be one.
+    """
+    pixels = image.reshape(-1, 3)
+    middle = np.array(cv2.mean(image)[:3])[None]
+    covariance = cv2.mulTransposed(pixels, aTa=True, delta=middle, scale=1 / max(1, len(pixels) - 1), dtype=cv2.CV_64F)
+    variances, axes = np.linalg.eigh(covariance / 255**2)  # axes are columns
+    axes = axes * np.where(axes.sum(axis=0) < 0, -1, 1)
+    shift = 255 * axes @ (variances * np.array(amounts))
+    table = np.arange(256)[:, None] + shift
+    return cv2.LUT(image, table.round().clip(0, 255).astype(np.uint8)[None])
 
 
 def _jpeg(image: np.ndarray, quality: int) -> np.ndarray:

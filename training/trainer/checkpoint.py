@@ -43,6 +43,7 @@ _BOOK_KEEPING = frozenset(
 _NOT_OF_A_SCORE = _BOOK_KEEPING | {
     "train_dataset",
     "val_dataset",
+    "data",  # what is left out as unreadable is counted
     "train_batchSize",
     "use_data_augmentation",
     "data_aug",

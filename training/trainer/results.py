@@ -171,12 +171,3 @@ def table(datasets: dict[str, dict[str, Any]], level: str = "frame") -> str:
         for row in [header, *rows]
     ]
     return "\n".join([body[0], line, *body[1:]])
-
-
-def remarks(datasets: dict[str, dict[str, Any]]) -> list[str]:
-    """Return a sentence for each dataset that is not whole: of one class only, or with samples that could not be read."""
-    found = [f"{dataset} {m['one_class']['note']}." for dataset, m in datasets.items() if "one_class" in m]
-    for dataset, m in datasets.items():
-        if skipped := m["counts"].get("skipped"):
-            found.append(f"{dataset}: {skipped} sample{'s' * (skipped != 1)} could not be read; the figures are without them.")
-    return found

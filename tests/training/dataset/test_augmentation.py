@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from training.config.schema import DataAug
-from training.dataset.augmentation import MIRROR, Augmentation
+from training.dataset.augmentation import MIRROR, Augmentation, Plan
 
 OFF = {"flip_prob": 0, "rotate_prob": 0, "blur_prob": 0, "brightness_prob": 0, "compress_prob": 0, "rescale_prob": 0}
 
@@ -79,6 +79,35 @@ def test_each_step_changes_the_pixels_and_leaves_mask_and_points(keys):
     assert np.array_equal(augmentation.mask(mask, plan), mask)
     points = np.random.default_rng(1).uniform(0, 47, (81, 2)).astype(np.float32)
     assert np.array_equal(augmentation.landmark(points, plan, 48, 48), points)
+
+
+def test_fancy_pca_moves_all_pixels_along_the_principal_colours():
+    """By the definition, with NumPy's covariance: nothing shared with the step but `eigh`."""
+    rng = np.random.default_rng(0)
+    grey = rng.normal(0, 30, (40, 50, 1)) + np.array([150, 120, 100]) + rng.normal(size=(40, 50, 3)) * [4, 9, 16]
+    image = grey.clip(30, 220).astype(np.uint8)
+    amounts = (1.5, -2.0, 0.8)
+    moved = make().image(image, Plan(pca=amounts))
+    colours = image.reshape(-1, 3) / 255
+    variance, axes = np.linalg.eigh(np.cov(colours.T))
+    shift = sum(
+        a * v * (axis if axis.sum() >= 0 else -axis) for a, v, axis in zip(amounts, variance, axes.T, strict=True)
+    )
+    wanted = (colours + shift) * 255
+    assert np.abs(moved.reshape(-1, 3) - wanted).max() <= 0.5 + 1e-6
+    assert np.abs(shift * 255).max() > 2
+
+
+def test_one_of_three_colour_steps_is_drawn_each_as_often():
+    augmentation, rng = make(brightness_prob=0.6), np.random.default_rng(0)
+    plans = [augmentation.plan(rng) for _ in range(6000)]
+    kinds = [(bool(p.brightness or p.contrast), bool(p.pca), bool(p.hue or p.saturation or p.value)) for p in plans]
+    assert max(map(sum, kinds)) == 1
+    for share in np.mean(kinds, axis=0):
+        assert share == pytest.approx(0.2, abs=0.02)
+    amounts = np.array([p.pca for p in plans if p.pca])
+    assert amounts.std(axis=0) == pytest.approx([0.1] * 3, abs=0.01)
+    assert np.abs(np.corrcoef(amounts.T) - np.eye(3)).max() < 0.1, "every axis has an amount of its own"
 
 
 def test_frequencies_follow_the_probabilities():

@@ -7,10 +7,11 @@ import pytest
 from sklearn import metrics as reference
 
 from common.errors import ConfigError, DataError
+from common.means import mean_score
 from training.metrics import evaluate
 from training.metrics.bootstrap import draw_weights
 from training.metrics.decision import called_fake
-from training.metrics.samples import gather, mean_score
+from training.metrics.samples import gather
 
 
 def predictions(videos=60, frames=8, decimals=2, seed=0):

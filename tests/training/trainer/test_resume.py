@@ -165,6 +165,18 @@ def test_a_stop_in_the_middle_of_an_epoch_changes_nothing(settings, whole, tmp_p
     assert differences(a["averages"]["ema"], b["averages"]["ema"]) == []
 
 
+def test_the_loss_of_an_epoch_is_that_of_all_its_steps_wherever_it_was_cut(settings, tmp_path):
+    run = tmp_path / "run"
+    for stop in (3, 5, 9, 14):
+        assert call(arguments(settings, run, "--resume", "auto", "--max_steps", stop, workers=0)) == 0
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    steps = {row["step"]: row["loss/overall"] for row in lines if "loss/overall" in row}
+    epochs = {row["step"]: row["epoch_loss/overall"] for row in lines if "epoch_loss/overall" in row}
+    for step, first in ((3, 1), (5, 1), (9, 8), (14, 8)):
+        wanted = np.mean([steps[number] for number in range(first, step + 1)])
+        assert epochs[step] == pytest.approx(wanted, abs=1e-7)
+
+
 def test_a_truncated_newest_checkpoint_falls_back_and_says_so(settings, whole, tmp_path, capsys):
     run = tmp_path / "run"
     assert call(arguments(settings, run, "--max_steps", 20, save_every_steps=6)) == 0
