@@ -220,13 +220,15 @@ def _decoded(data: bytes, place: str) -> np.ndarray:
 
 
 def landmark_bytes(path: Path) -> bytes:
-    """Return the 648 bytes of a landmark file: (81, 2) uint32."""
+    """Return the bytes of a landmark file as uint32: 648 of (81, 2), 544 of (68, 2)."""
     try:
         points = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise DataError(f"{path} is not a readable landmark file; make it again with preprocess.py") from error
-    if points.shape != (81, 2):
-        raise DataError(f"{path} holds {points.shape} numbers instead of 81 points; make it again with preprocess.py")
+    if points.shape not in ((81, 2), (68, 2)):
+        raise DataError(
+            f"{path} holds {points.shape} numbers instead of 81 or 68 points; make it again with preprocess.py"
+        )
     return np.rint(points).clip(0).astype("<u4").tobytes()
 
 

@@ -102,6 +102,7 @@ def gradients(process: Process) -> dict:
 # Detectors whose first step is taken alone and by two, with the keys that keep them small.
 FIRST_STEPS = {
     "effort": {"backbone_name": "tiny", "resolution": 32, "effort": {"residual_rank": 2}},
+    "sbi": {"backbone_config": {"drop_path": 0.0}, "resolution": 32},
 }
 
 

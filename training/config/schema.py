@@ -181,6 +181,9 @@ class Config(Section):
     lr_step: int = Field(5, ge=1, description="epochs between two steps of the `step` schedule")
     lr_gamma: Positive = Field(0.5, description="factor of the `step` schedule")
     lr_min: NonNegative = Field(0.0, description="end of the `cosine` and `linear` schedules, as a factor of lr")
+    lr_hold: float = Field(
+        0.0, ge=0, lt=1, description="share of the training before `cosine` and `linear` begin to fall"
+    )
     warmup_steps: int = Field(0, ge=0)
     nEpochs: int = Field(10, ge=1)
     start_epoch: int = Field(0, ge=0, description="begin with this epoch, counted from 0")

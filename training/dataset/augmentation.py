@@ -145,10 +145,10 @@ class Augmentation:
         return np.ascontiguousarray(mask)
 
     def landmark(self, points: np.ndarray, plan: Plan, width: int, height: int) -> np.ndarray:
-        """Return `(81, 2)` landmarks moved as an image of that size is; a flip also swaps the names of left and right."""
+        """Return landmarks `(81, 2)` or `(68, 2)` moved as an image of that size is; a flip also swaps left and right's names."""
         if plan.flip:
             points = points * np.array([-1, 1]) + np.array([width - 1, 0])
-            points = points[MIRROR]
+            points = points[MIRROR[: len(points)]]
         if plan.angle:
             matrix = _rotation(np.empty((height, width)), plan.angle)
             points = points @ matrix[:, :2].T + matrix[:, 2]

@@ -21,7 +21,7 @@ from training.dataset.lmdb_file import check_whole
 if TYPE_CHECKING:
     from training.dataset.index.videos import Index
 
-LANDMARKS = 81
+LANDMARKS = (81, 68)  # dlib's points, with the forehead's and without
 # Datasets whose frames lie in FaceForensics++'s database: it, what is derived from it, and Google's DFD, which it hosts.
 _SHARED = FFPP | {"DeepFakeDetection"}
 
@@ -55,7 +55,7 @@ class Storage:
         return decode_mask(self.read_bytes(path), self.place(path), self.max_pixels, _CURE)
 
     def read_landmark(self, path: str) -> np.ndarray:
-        """Return `(81, 2)` float32, x and y in pixels of the stored image: a .npy, or bare uint32 numbers as in LMDB."""
+        """Return `(81, 2)` or `(68, 2)` float32, x and y in pixels of the stored image: a .npy, or bare uint32 as in LMDB."""
         data = self.read_bytes(path)
         if data.startswith(b"\x93NUMPY"):
             try:
@@ -64,16 +64,20 @@ class Storage:
                 raise DataError(
                     f"{self.place(path)} is not a readable landmark array; run preprocess.py again"
                 ) from error
-        elif len(data) == LANDMARKS * 2 * 4:
-            points = np.frombuffer(data, "<u4").reshape(LANDMARKS, 2)
+        elif len(data) in [count * 2 * 4 for count in LANDMARKS]:
+            points = np.frombuffer(data, "<u4").reshape(-1, 2)
         else:
             raise DataError(
-                f"{self.place(path)} holds {len(data)} bytes, which are no {LANDMARKS} landmarks (.npy, or uint32 numbers); "
+                f"{self.place(path)} holds {len(data)} bytes, which are neither 81 nor 68 landmarks (.npy, or uint32 numbers); "
                 "run preprocess.py again"
             )
-        if points.shape != (LANDMARKS, 2) or points.dtype.kind not in "iuf" or not np.isfinite(points).all():
+        if (
+            points.shape not in [(count, 2) for count in LANDMARKS]
+            or points.dtype.kind not in "iuf"
+            or not np.isfinite(points).all()
+        ):
             raise DataError(
-                f"{self.place(path)} holds {points.dtype} numbers of shape {points.shape} instead of {LANDMARKS} finite "
+                f"{self.place(path)} holds {points.dtype} numbers of shape {points.shape} instead of 81 or 68 finite "
                 "points; run preprocess.py again"
             )
         return points.astype(np.float32)

@@ -52,7 +52,11 @@ class FixedSameConv2d(nn.Conv2d):
             bias=like.bias is not None,
         )
         self.load_state_dict(like.state_dict())
-        total = same_padding(side, like.kernel_size[0], like.stride[0]) if side else 0
+        self.pad_for(side)
+
+    def pad_for(self, side: int | None) -> None:
+        """Pad for maps of that side, or not at all."""
+        total = same_padding(side, self.kernel_size[0], self.stride[0]) if side else 0
         self.edges = (total // 2, total - total // 2) * 2  # left, right, top, bottom
 
     def forward(self, input: Tensor) -> Tensor:
@@ -92,6 +96,11 @@ def build_efficientnet(config: Config, pretrained: bool, *, num_classes: int = 2
             net, config.pretrained, _NAME, ignore=(_IMAGENET_HEAD,), convert=lambda state: _fitted(state, asked.inc)
         )
     return net
+
+
+def pad_stem(net: EfficientNet, padded: bool) -> None:
+    """Let the stem pad as EfficientNet does, or not at all as in DeepfakeBench."""
+    cast(FixedSameConv2d, net.conv_stem).pad_for(_DESIGNED_FOR if padded else None)
 
 
 def final_map(net: EfficientNet, image: Tensor) -> Tensor:

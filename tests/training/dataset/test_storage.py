@@ -235,7 +235,7 @@ def npy(array, **keys) -> bytes:
 BAD_LANDMARKS = {
     "short": np.zeros((81, 2), np.uint32).tobytes()[:-1],
     "empty": b"",
-    "wrong_shape": npy(np.zeros((68, 2))),
+    "wrong_shape": npy(np.zeros((70, 2))),
     "not_numbers": npy(np.full((81, 2), "x")),
     "not_finite": npy(np.full((81, 2), np.nan)),
     "cut": npy(np.zeros((81, 2)))[:-8],
@@ -262,6 +262,13 @@ def test_landmarks_of_float_files_are_read_from_a_database_too(tmp_path):
     storage = database(tmp_path / "x_lmdb", floats=npy(points), whole=points.astype(np.uint32).tobytes())
     assert storage.read_landmark("floats") == pytest.approx(points, rel=1e-6)
     assert np.array_equal(storage.read_landmark("whole"), points.astype(np.uint32))
+
+
+def test_landmarks_without_a_forehead_are_read(tmp_path):
+    points = np.random.default_rng(0).integers(0, 99, (68, 2)).astype(np.uint32)
+    storage = database(tmp_path / "x_lmdb", file=npy(points), bare=points.tobytes())
+    for name in ("file", "bare"):
+        np.testing.assert_array_equal(storage.read_landmark(name), points)
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", None])

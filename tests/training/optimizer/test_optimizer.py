@@ -15,7 +15,15 @@ from training.optimizer.schedule import factor, set_learning_rate
 
 def settings(**keys):
     return SimpleNamespace(
-        **{"lr_scheduler": None, "warmup_steps": 0, "lr_gamma": 0.5, "lr_step": 2, "lr_min": 0.1, **keys}
+        **{
+            "lr_scheduler": None,
+            "warmup_steps": 0,
+            "lr_gamma": 0.5,
+            "lr_step": 2,
+            "lr_min": 0.1,
+            "lr_hold": 0.0,
+            **keys,
+        }
     )
 
 
@@ -39,6 +47,13 @@ def test_warm_up_rises_linearly_then_the_schedule_begins():
     assert values[:4] == [0.25, 0.5, 0.75, 1.0]
     assert values[4] == 1.0
     assert values[5] < 1.0
+
+
+def test_a_schedule_may_hold_before_it_falls():
+    keys = settings(lr_scheduler="linear", lr_hold=0.75, lr_min=0.0, warmup_steps=2)
+    values = [factor(keys, step, 40, 5) for step in range(40)]
+    assert values[2:31] == [1.0] * 29
+    assert values[30:] == pytest.approx([1 - i / 9 for i in range(10)])
 
 
 def test_set_learning_rate_keeps_the_ratio_of_groups():

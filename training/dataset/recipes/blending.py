@@ -19,6 +19,77 @@ def hull_mask(points: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.fillConvexPoly(mask, hull, 1.0)
 
 
+# Regions of a face by dlib's points; a mask is the union of their hulls. `r_[0:17]` is the jaw, 17 to 26 the brows, 27 to 35 the
+# nose, 36 to 47 the eyes, 48 to 67 the mouth, from 68 on the forehead.
+_WHOLE = (np.r_[0:17, 48:68], np.r_[27:31, 33], np.r_[0, 16, 17:28, 33])
+_PARTS = (
+    np.r_[0:9, 17], np.r_[8:17, 26],  # halves of the jaw, up to the outer ends of the brows
+    np.r_[8, 17:20], np.r_[8, 24:27], np.r_[8, 19:25],  # cheeks and the middle, from the brows to the chin
+    np.r_[8, 17:22, 27, 31:36], np.r_[8, 22:28, 31:36],  # eyes with the nose
+    np.r_[27:36],
+)  # fmt: skip
+FACE_SHAPES = ("hull", "whole", "parts", "raised")
+
+
+def face_mask(points: np.ndarray, shape: str, height: int, width: int) -> np.ndarray:
+    """Return uint8 ones inside one of `FACE_SHAPES`, zeros outside.
+
+    `hull`: of all landmarks; `whole`: lower face, nose ridge and brows; `parts`: cheeks, eyes and nose one by one; `raised`: the
+    parts under brows that stand half a brow-to-eye distance higher. Points may lie outside the picture, on one line or on one
+    spot; the mask may then be empty.
+    """
+    points = np.asarray(points, np.float64)
+    if shape == "raised":
+        points = points.copy()
+        for brow, eye in ((slice(17, 22), slice(36, 42)), (slice(22, 27), slice(42, 48))):
+            points[brow] += (points[brow].mean(0) - points[eye].mean(0)) / 2
+    # OpenCV fills with 16-bit coordinates in mind; far outside is as good as just outside.
+    points = points.clip(-4 * max(height, width), 5 * max(height, width)).round().astype(np.int32)
+    regions = {"hull": (slice(None),), "whole": _WHOLE}.get(shape, _PARTS)
+    mask = np.zeros((height, width), np.uint8)
+    for region in regions:
+        cv2.fillConvexPoly(mask, cv2.convexHull(points[region]), 1)
+    return mask
+
+
+def standard_face(height: int, width: int) -> np.ndarray:
+    """Return uint8 ones where a face stands in an aligned crop: an ellipse. For crops whose landmarks are of no use."""
+    mask = np.zeros((height, width), np.uint8)
+    return cv2.ellipse(mask, (width // 2, height // 2), (int(0.3 * width), int(0.38 * height)), 0, 0, 360, 1, -1)
+
+
+def elastic_field(noise: np.ndarray, height: int, width: int, sigma: float, alpha: float) -> np.ndarray:
+    """Return shifts `(2, H, W)` in pixels: white noise of deviation 1/√3 per pixel, smoothed with σ, times α.
+
+    Args:
+        noise: `(2, h, w)` of standard normals on a grid that may be coarser than the picture: after smoothing, noise of
+            h·w values with their deviation divided by the grid's step is the same as that of H·W, and far cheaper.
+    """
+    step = np.sqrt(height * width / (noise.shape[1] * noise.shape[2]))
+    rough = noise * np.float32(alpha / (np.sqrt(3) * step))
+    smooth = (cv2.GaussianBlur(part, (0, 0), sigma / step, borderType=cv2.BORDER_CONSTANT) for part in rough)
+    return np.stack([cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR) for part in smooth])
+
+
+def displace(mask: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """Return a mask of zeros and ones moved by shifts `(2, H, W)`, still of zeros and ones."""
+    height, width = mask.shape
+    x = field[0] + np.arange(width, dtype=np.float32)
+    y = field[1] + np.arange(height, dtype=np.float32)[:, None]
+    return cv2.remap(mask, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+
+
+def feather(mask: np.ndarray, shrink: int, blur: int, sigma: float) -> np.ndarray:
+    """Return a soft mask, float32 in [0, 1] with a largest value of 1, of one of zeros and ones (uint8).
+
+    It shrinks by the half of an odd square first, so that its soft edge lies inside where the hard one was; a mask that would
+    vanish does not shrink. Then a Gaussian of an odd size `blur`.
+    """
+    smaller = cv2.erode(mask, np.ones((shrink, shrink), np.uint8), borderType=cv2.BORDER_REFLECT_101)
+    soft = cv2.GaussianBlur((smaller if smaller.any() else mask).astype(np.float32), (blur, blur), sigma)
+    return soft / max(float(soft.max()), 1e-6)
+
+
 def deform(mask: np.ndarray, rng: np.random.Generator, strength: float, grid: int = 4) -> np.ndarray:
     """Return the mask moved by a random piecewise linear field.
 
@@ -87,6 +158,6 @@ def _moments(picture: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def blend(foreground: np.ndarray, background: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Return M·F + (1 − M)·B, rounded to uint8."""
-    weight = alpha[..., None]
-    mixed = background + weight * (foreground.astype(np.float32) - background)
-    return mixed.round().clip(0, 255).astype(np.uint8)
+    alpha = np.ascontiguousarray(alpha, np.float32)
+    # OpenCV divides by the sum of weights and a trifle; what it makes of a background of weight 1 still rounds to the background.
+    return cv2.blendLinear(foreground, background, alpha, 1 - alpha)

@@ -82,7 +82,7 @@ class FrameReader:
         return self.augmentation.plan(rng) if self.augmentation and rng is not None else None
 
     def raw(self, video: int, position: int, landmark: bool = False, mask: bool = False) -> Sample:
-        """Return a stored frame as it is: `image` RGB `(H, W, 3)`, and where asked `landmark` (81, 2) and `mask` (H, W).
+        """Return a stored frame as it is: `image` RGB `(H, W, 3)`, and where asked `landmark` (81 or 68, 2) and `mask` (H, W).
 
         A fake's mask that nobody recorded is empty, which `loss.masked.known_masks` tells from a known one.
         """
