@@ -15,8 +15,10 @@ Input 380 × 380: 17.6 M parameters, 4.4 G multiply-adds per image; 2.0 G at 256
 """
 
 import logging
+import os
 from typing import Any
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -28,6 +30,8 @@ from training.networks.efficientnet import FEATURES, EfficientNetConfig, build_e
 from training.networks.weights import State, rename
 
 log = logging.getLogger("clipdeepfake")
+# The classifier's names: ours, DeepfakeBench's, the authors'.
+_HEADS = ("head.weight", "backbone.last_layer.weight", "net._fc.weight")
 # How a file's names begin → whether its stem was trained with padding.
 _PADDED = {"backbone.efficientnet.": False, "net.": True}
 
@@ -80,21 +84,26 @@ class SbiDetector(ClassificationDetector):
         return detector_keys(rename(state, [(r"^net\._fc\.", "head."), (r"^net\.", "backbone.")]))
 
     def adapt_to(self, state: State) -> None:
-        asked = self.config.backbone_config
-        head = self.convert_keys(dict(state)).get("head.weight")
-        if head is not None and head.shape[1:] == (FEATURES,) and len(head) != len(self.head.weight):
+        trunk = self.config.backbone_config
+        head = next((state[key] for key in _HEADS if key in state), self.head.weight)
+        if len(head) != len(self.head.weight):
             log.warning("the weights have %d outputs, and so has the detector now", len(head))
-            self.head = nn.Linear(FEATURES, len(head)).to(self.device)
-            asked.num_classes = len(head)
+            self.head = nn.Linear(FEATURES, len(head))
+            trunk = trunk.model_copy(update={"num_classes": len(head)})
         for prefix, padded in _PADDED.items():
-            if any(key.startswith(prefix) for key in state) and padded != asked.stem_padding:
+            if any(key.startswith(prefix) for key in state) and padded != trunk.stem_padding:
                 log.warning(
                     "the weights were trained %s padding in the stem: so is it now", "with" if padded else "without"
                 )
                 pad_stem(self.backbone, padded)
-                asked.stem_padding = padded
+                trunk = trunk.model_copy(update={"stem_padding": padded})
+        self.config = self.config.model_copy(update={"backbone_config": trunk})
         if any(key.startswith("net.") for key in state):
             log.warning("these are the authors' weights: inputs are brought to [0, 1], as theirs were")
-            self.config.mean, self.config.std = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
-            self.mean.fill_(0)
-            self.std.fill_(255)
+            self.config = self.config.model_copy(update={"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]})
+
+    def load_weights(self, state_or_path: State | str | os.PathLike, strict: bool = True) -> None:
+        super().load_weights(state_or_path, strict)
+        # What the weights say of their inputs counts once they are in.
+        for buffer, values in ((self.mean, self.config.mean), (self.std, self.config.std)):
+            buffer.copy_(torch.tensor(values).view(3, 1, 1) * 255)

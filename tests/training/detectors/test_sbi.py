@@ -5,8 +5,10 @@ import pytest
 import torch
 from helpers.detector_checks import build, check_gradients, check_losses, check_outputs, filled, overfit
 from helpers.faces import face_batch
+from parity.fill import load_golden
 from timm.layers import DropPath
 
+from common.errors import WeightsError
 from training.config import load_config
 from training.config.loader import CONFIG_DIR
 
@@ -41,12 +43,13 @@ def test_loss_and_gradients_as_the_reference(reference, monkeypatch):
 
 
 def test_the_authors_weights_load_with_their_outputs_padding_and_range(reference):
-    theirs = {}
-    names = dict(zip(reference.state_dict(), reference.state_dict().values(), strict=True))
-    for key in _reference_keys():
-        ours = reference.convert_keys({key: torch.zeros(1)})
-        theirs[key.replace("backbone.efficientnet.", "net.")] = names[next(iter(ours))]
-    theirs = {key: value for key, value in theirs.items() if "last_layer" not in key}
+    values = reference.state_dict()
+    names = {key: torch.zeros(1) for key, _, _ in load_golden("sbi")["keys"]}
+    theirs = {
+        key.replace("backbone.efficientnet.", "net."): values[ours]
+        for key, ours in zip(names, reference.convert_keys(names), strict=True)
+        if "last_layer" not in key
+    }
     theirs |= {"net._fc.weight": torch.randn(2, 1792), "net._fc.bias": torch.zeros(2)}
     detector = build("sbi", backbone_config={"stem_padding": False, "num_classes": 3}).eval()
     detector.load_weights({"model": theirs})
@@ -58,10 +61,16 @@ def test_the_authors_weights_load_with_their_outputs_padding_and_range(reference
     assert (detector.config.mean, detector.config.std) == ([0, 0, 0], [1, 1, 1])
 
 
-def _reference_keys():
-    from parity.fill import load_golden
-
-    return [key for key, _, _ in load_golden("sbi")["keys"]]
+def test_weights_that_do_not_fit_leave_the_detector_as_it_was(reference):
+    theirs = {"net._conv_stem.weight": torch.zeros(48, 3, 3, 3), "net._fc.weight": torch.zeros(5, 1792)}
+    detector = build("sbi", backbone_config={"stem_padding": False})
+    before = detector.config.model_dump()
+    for state in (theirs, {"conv1.weight": torch.zeros(3)}):
+        with pytest.raises(WeightsError, match="does not hold the weights of this network"):
+            detector.load_weights(state)
+    assert detector.config.model_dump() == before
+    assert (len(detector.head.weight), detector.backbone.conv_stem.edges) == (2, (0, 0, 0, 0))
+    assert detector.mean.flatten().tolist() == pytest.approx([0.485 * 255, 0.456 * 255, 0.406 * 255])
 
 
 def test_the_loss_is_cross_entropy_over_all_outputs():

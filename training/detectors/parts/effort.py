@@ -12,6 +12,7 @@ import re
 
 import torch
 
+from common.errors import WeightsError
 from training.networks.conversion.clip_keys import tower_state
 from training.networks.tuning.effort import added_energy
 from training.networks.weights import State
@@ -25,7 +26,7 @@ def split_tower(state: State) -> State:
     """Return the tower's tensors under our names (without `tower.visual.`).
 
     Raises:
-        KeyError: a projection lacks one of its factors.
+        WeightsError: a projection lacks one of its factors.
     """
     plain, factors = {}, {}
     for key, value in state.items():
@@ -58,5 +59,7 @@ def split_tower(state: State) -> State:
 
 def _factor(factors: dict[tuple[int, str, str], torch.Tensor], number: int, name: str, kind: str) -> torch.Tensor:
     if (number, name, kind) not in factors:
-        raise KeyError(f"layers.{number}.self_attn.{name}_proj.{kind}_residual")
+        raise WeightsError(
+            f"they lack `layers.{number}.self_attn.{name}_proj.{kind}_residual`; copy or download them again"
+        )
     return factors[number, name, kind]
