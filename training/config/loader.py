@@ -19,7 +19,7 @@ import yaml
 from common.errors import ConfigError
 from common.io import atomic_write
 from common.yaml_source import Path_, Source
-from training.config.schema import Config
+from training.config.schema import Config, spread_frames
 
 CONFIG_DIR = Path(__file__).parent
 log = logging.getLogger("clipdeepfake.config")
@@ -46,6 +46,8 @@ def load_config(
         _translate(source, notes)
     values: dict[str, Any] = {}
     for source in sources:
+        if "frame_num" in source.values:  # before one source's number meets another's `frame_num.test`
+            source.values["frame_num"] = spread_frames(source.values["frame_num"])
         _merge(values, source.values)
     schema = _schema_for(values, sources)
     _clean_pretrained(values, sources, notes)
@@ -222,6 +224,12 @@ def _explain(error: pydantic.ValidationError, schema: type[Config], sources: Seq
         message = f"{where}: the key `{dotted}` is missing; add it"
     elif first["type"] == "value_error":
         message = f"{where}: {dotted + ': ' if dotted else ''}{first['msg'].removeprefix('Value error, ')}"
+    elif first["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        group = _section_of(schema, (*path, ""))
+        keys = f" ({', '.join(group.model_fields)})" if group else ""
+        message = (
+            f"{where}: `{dotted}` is {first['input']!r}; it is a group of keys{keys}: write {dotted}.KEY, or a mapping"
+        )
     else:
         message = f"{where}: `{dotted}` is {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}"
     others = len({tuple(e["loc"]) for e in errors}) - 1

@@ -4,15 +4,32 @@ The names are the field's (DeepfakeBench's YAML files). A detector, module or re
 code by deriving from these classes, so that this file never has to know it.
 """
 
+import typing
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 
 class Section(BaseModel):
     """A group of keys in which an unknown key is an error and a wrong assignment in code is one too."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _python_none(cls, values: Any) -> Any:
+        """Take Python's `None` for YAML's null, and false for none of what can neither be true nor false."""
+        if not isinstance(values, dict):
+            return values
+        return {key: None if _is_none(value, cls.model_fields.get(key)) else value for key, value in values.items()}
+
+
+def _is_none(value: Any, field: FieldInfo | None) -> bool:
+    if field is None or not (value is False or value in ("None", "none")):
+        return False
+    kinds = typing.get_args(field.annotation)
+    return type(None) in kinds and (value is not False or bool not in kinds)
 
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -46,6 +63,18 @@ class FrameNum(Section):
     train: int = Field(32, ge=1)
     val: int | None = Field(None, ge=1, description="null: as in test")
     test: int = Field(32, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_for_all(cls, value: Any) -> Any:
+        return spread_frames(value)
+
+
+def spread_frames(value: Any) -> Any:
+    """Return `{train, val, test}` of one number of frames for all of them; anything else as it is."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"train": value, "val": value, "test": value}
+    return value
 
 
 class DataAug(Section):

@@ -159,7 +159,7 @@ def _unpickle(file: BinaryIO, size: int, storage: Callable[..., _Storage] | None
     begin = file.tell()
     for code, argument, _ in pickletools.genops(file):
         # Python makes room for as many objects as a pickle says it has.
-        if code.name.startswith("EXT") or ("PUT" in code.name and int(argument) > size):  # type: ignore[call-overload]
+        if code.name.startswith("EXT") or ("PUT" in code.name and int(argument) > size):  # type: ignore[arg-type]
             raise RefusedError(f"its pickle holds an instruction ({code.name}) that no torch file needs")
     end = file.tell()
     file.seek(begin)

@@ -209,3 +209,35 @@ def test_every_shipped_detector_yaml_loads_without_a_warning(caplog):
             load_config(path)
             load_config(path, mode="test")
     assert not caplog.records
+
+
+def test_one_number_of_frames_is_for_all_splits(write):
+    frames = load_config(write(MINIMAL + "frame_num: 16\n")).frame_num
+    assert (frames.train, frames.val, frames.test) == (16, 16, 16)
+    frames = load_config(write(MINIMAL + "frame_num: 16\n"), ["frame_num.test=4"]).frame_num
+    assert (frames.train, frames.test) == (16, 4)
+    frames = load_config(write(MINIMAL + "frame_num: {train: 8, test: 12}\n"), ["frame_num=5"]).frame_num
+    assert (frames.train, frames.test) == (5, 5)
+
+
+@pytest.mark.parametrize("word", ["None", "none", "null", "false", "~", "'None'"])
+@pytest.mark.parametrize(
+    "key", ["lr_scheduler", "grad_clip", "max_steps", "early_stopping", "val_dataset", "ema_decay"]
+)
+def test_pythons_none_is_null(write, key, word):
+    assert getattr(load_config(write(MINIMAL + f"{key}: {word}\n")), key) is None
+    assert getattr(load_config(write(MINIMAL), [f"{key}={word}"]), key) is None
+
+
+def test_false_stays_false_where_it_is_an_answer(write):
+    assert load_config(write(MINIMAL + "compile: false\nlmdb: false\n")).compile is False
+    assert load_config(write("model_name: capsule_net\nfreeze_vgg: false\n")).freeze_vgg is False
+
+
+@pytest.mark.parametrize(("text", "names"), [("frame_num: many", "train, val, test"), ("optimizer: adam", "type, adam"),
+                                             ("data_aug: true", "flip_prob")])  # fmt: skip
+def test_a_word_where_a_group_of_keys_belongs_lists_the_keys(write, text, names):
+    message = error_of(write(MINIMAL + text + "\n"))
+    assert "detector.yaml:2" in message
+    assert f"it is a group of keys ({names}" in message
+    assert "instance" not in message
