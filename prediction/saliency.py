@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.batch import is_map
+
 
 def fake_logit(prediction: dict[str, Tensor]) -> Tensor:
     """Return log odds of fake `(B,)`; from two logits where there are such, since a saturated probability has no gradient."""
@@ -143,10 +145,7 @@ def own_maps(detector: Any, image: Tensor) -> dict[str, NDArray[np.float64]]:
     return {
         name: _spread(value[:, 0], tuple(image.shape[-2:]))
         for name, value in prediction.items()
-        if isinstance(value, Tensor)
-        and value.ndim == 4
-        and value.shape[:2] == (len(image), 1)
-        and min(value.shape[2:]) > 1
+        if is_map(value, len(image))
     }
 
 

@@ -8,7 +8,8 @@ import torch
 from parity.fill import fill_state_dict, load_golden, load_losses, make_batch, make_input
 from torch import nn
 
-from training.detectors.base import Batch, Detector, Losses, Prediction
+from training.batch import Batch
+from training.detectors.base import Detector, Losses, Prediction
 from training.detectors.registry import detector_class
 
 

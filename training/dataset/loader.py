@@ -18,10 +18,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from common.errors import ConfigError, DataError, ProjectError
-from training.batch import DataInfo
+from training.batch import Batch, DataInfo, Sample
 from training.config.schema import Config
 from training.dataset.index.selection import Index, has_split, load_index
-from training.dataset.recipes.recipe import Batch, FrameReader, Recipe, Sample, recipe_class
+from training.dataset.recipes.recipe import FrameReader, Recipe, recipe_class
 from training.dataset.sampling import EvaluationPlan, TrainingPlan, order, sample_rng
 from training.dataset.storage import forgery_mask, open_storage
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.errors import WeightsError
+from training.batch import Batch, DataInfo
 from training.config.schema import Config as RunConfig
 from training.detectors.form import Form
 from training.networks.states import NOT_THEIRS
@@ -20,7 +21,6 @@ from training.networks.weights import State, assign_state, read_state, unwrap_st
 if TYPE_CHECKING:
     from training.batch import DataInfo
 
-Batch = dict[str, Any]
 Prediction = dict[str, Tensor]
 Losses = dict[str, Tensor]
 

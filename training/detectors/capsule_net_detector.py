@@ -26,8 +26,9 @@ from pydantic import Field
 from torch import nn
 from torchvision.models.vgg import cfgs, make_layers
 
+from training.batch import Batch
 from training.config.schema import Config, NonNegative, Probability
-from training.detectors.base import Batch, Detector, DetectorCard, Losses, Prediction
+from training.detectors.base import Detector, DetectorCard, Losses, Prediction
 from training.detectors.parts.capsule_net.margin_loss import (
     averaged_cross_entropy,
     capsule_margin,

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from common.errors import WeightsError
 from common.io import atomic_path
-from training.batch import DataInfo
+from training.batch import Batch, DataInfo
 from training.config.schema import NonNegative, Positive, Section
-from training.detectors.base import Batch, Detector, Losses, Prediction
+from training.detectors.base import Detector, Losses, Prediction
 from training.loss.arcmargin import ArcMargin
 from training.loss.classification import cross_entropy
 from training.loss.hypersphere import alignment, uniformity

@@ -25,9 +25,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from training.batch import DataInfo
+from training.batch import Batch, DataInfo
 from training.config.schema import Config, NonNegative, Section
-from training.detectors.base import Batch, Clock, DetectorCard, Losses, Prediction
+from training.detectors.base import Clock, DetectorCard, Losses, Prediction
 from training.detectors.clip_base import ClipSphereConfig, SphereDetector, SphereLosses
 from training.detectors.parts.clip_crossdomain.boundary_loss import boundary_counts, boundary_loss, boundary_target
 from training.detectors.parts.clip_crossdomain.degrade import degraded_view

@@ -12,8 +12,8 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from training.batch import DataInfo
-from training.detectors.base import Batch, ClassificationDetector, DetectorCard
+from training.batch import Batch, DataInfo
+from training.detectors.base import ClassificationDetector, DetectorCard
 from training.detectors.clip_base import ClipDetector
 from training.detectors.registry import register_detector
 from training.networks.clip_tower import ClipConfig

@@ -19,8 +19,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.batch import Batch
 from training.config.schema import Config, NonNegative
-from training.detectors.base import Batch, Detector, DetectorCard, Losses, Prediction
+from training.detectors.base import Detector, DetectorCard, Losses, Prediction
 from training.detectors.parts.core import cosine_consistency
 from training.detectors.registry import register_detector
 from training.networks.conversion.xception_keys import UNUSED_KEYS, head_keys

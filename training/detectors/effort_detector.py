@@ -23,8 +23,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.batch import DataInfo
-from training.detectors.base import Batch, ClassificationDetector, DetectorCard, Losses, Prediction
+from training.batch import Batch, DataInfo
+from training.detectors.base import ClassificationDetector, DetectorCard, Losses, Prediction
 from training.detectors.clip_base import ClipDetector
 from training.detectors.parts.effort import split_tower
 from training.detectors.registry import register_detector

@@ -21,8 +21,9 @@ from pydantic import Field, model_validator
 from timm.models.xception import Xception
 from torch import Tensor, nn
 
+from training.batch import Batch
 from training.config.schema import Config
-from training.detectors.base import Batch, Detector, DetectorCard, Losses, Prediction
+from training.detectors.base import Detector, DetectorCard, Losses, Prediction
 from training.detectors.parts.f3net.cross_stream import MixBlock
 from training.detectors.parts.f3net.frequency_bands import FrequencyComponents, LocalStatistics
 from training.detectors.parts.f3net.keys import f3net_keys

@@ -21,8 +21,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.batch import Batch
 from training.config.schema import Config, NonNegative, Section
-from training.detectors.base import Batch, Detector, DetectorCard, Losses, Prediction
+from training.detectors.base import Detector, DetectorCard, Losses, Prediction
 from training.detectors.parts.facexray import xray_loss, xray_of_mask
 from training.detectors.registry import register_detector
 from training.loss.masked import known_masks, known_mean

@@ -28,8 +28,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.errors import ConfigError
+from training.batch import Batch
 from training.config.schema import Config, NonNegative, Section
-from training.detectors.base import Batch, Detector, DetectorCard, Losses, Prediction
+from training.detectors.base import Detector, DetectorCard, Losses, Prediction
 from training.detectors.parts.ffd.attention_map_loss import supervised_map_loss, weak_map_loss
 from training.detectors.parts.ffd.manipulation_map import AppearanceMap, RegressedMap
 from training.detectors.registry import register_detector

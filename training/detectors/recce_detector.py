@@ -20,8 +20,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from training.batch import Batch
 from training.config.schema import Config, NonNegative
-from training.detectors.base import Batch, Detector, DetectorCard, Losses, Prediction
+from training.detectors.base import Detector, DetectorCard, Losses, Prediction
 from training.detectors.parts.recce.keys import UNUSED_KEYS, recce_keys
 from training.detectors.parts.recce.reconstruction import Decoder, MultiScaleGraph, ResidualAttention, resized
 from training.detectors.parts.recce.reconstruction_loss import real_cohesion, real_reconstruction

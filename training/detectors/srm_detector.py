@@ -21,8 +21,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.batch import Batch
 from training.config.schema import Config, NonNegative, Positive
-from training.detectors.base import Batch, Detector, DetectorCard, Losses, Prediction
+from training.detectors.base import Detector, DetectorCard, Losses, Prediction
 from training.detectors.parts.srm.additive_margin_loss import am_softmax
 from training.detectors.parts.srm.noise_residual import (
     CrossModalityAttention,

@@ -24,8 +24,9 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.batch import Batch
 from training.config.schema import BackboneConfig, Config, NonNegative, Probability, Section
-from training.detectors.base import Batch, Detector, DetectorCard, Losses, Prediction
+from training.detectors.base import Detector, DetectorCard, Losses, Prediction
 from training.detectors.parts.ucf.contrastive_loss import paired_contrast, shuffle_within
 from training.detectors.parts.ucf.decoder import ConditionalDecoder
 from training.detectors.parts.ucf.keys import UNUSED_KEYS, ucf_keys

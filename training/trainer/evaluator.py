@@ -9,8 +9,9 @@ import torch
 
 from common.errors import DataError
 from common.progress import Progress
+from training.batch import PEOPLE, Batch, is_map
 from training.dataset.loader import Loader
-from training.detectors.base import Batch, Detector, Prediction
+from training.detectors.base import Detector, Prediction
 from training.trainer.distributed import Process, flatten
 from training.trainer.feature_cache import CachedLoader
 from training.trainer.journal import log
@@ -55,7 +56,7 @@ class Predictions:
     skipped: list[str] = field(default_factory=list)
 
 
-_COLUMNS = ("index", "frame", "label", "method", "target_id", "source_id")
+_COLUMNS = ("index", "frame", "label", "method", *PEOPLE)
 
 
 @torch.inference_mode()
@@ -144,11 +145,7 @@ class _Gallery:
 
     def offer(self, batch: Batch, prediction: Prediction, prob: np.ndarray) -> None:
         label = batch["label"].numpy()
-        maps = {
-            name: value
-            for name, value in prediction.items()
-            if isinstance(value, torch.Tensor) and _is_map(value, len(prob))
-        }
+        maps = {name: value for name, value in prediction.items() if is_map(value, len(prob))}
         for group, rows, score in _groups(label, prob):
             best: dict[str, int] = {}
             for row in rows[np.argsort(-score[rows], kind="stable")].tolist():
@@ -203,8 +200,3 @@ def _groups(label: np.ndarray, prob: np.ndarray) -> list[tuple[str, np.ndarray, 
         ("fake, called fake", fake, prob),
         ("real, called real", real, 1 - prob),
     ]
-
-
-def _is_map(value: torch.Tensor, size: int) -> bool:
-    """Return whether a prediction is one spatial map per image: `(B, 1, h, w)`."""
-    return value.ndim == 4 and value.shape[:2] == (size, 1) and min(value.shape[2:]) > 1

@@ -13,9 +13,9 @@ import torch
 
 from common.errors import ConfigError, DataError
 from common.progress import Progress
-from training.batch import DataInfo
+from training.batch import PIXELS, Batch, DataInfo
 from training.dataset.loader import Loader
-from training.detectors.base import Batch, Detector
+from training.detectors.base import Detector
 from training.trainer.distributed import Process, flatten
 from training.trainer.journal import log
 from training.trainer.precision import autocast
@@ -77,9 +77,7 @@ class CachedLoader:
             if len(batch["label"]):
                 with autocast(self.loader.config.precision, self.process.device):
                     frozen = self.detector.frozen_features(self.detector.prepare(batch))
-                kept = {
-                    name: value for name, value in batch.items() if name not in ("image", "mask", "landmark", "roles")
-                }
+                kept = {name: value for name, value in batch.items() if name not in (*PIXELS, "roles")}
                 parts.append({**kept, "frozen": frozen.float().cpu()})
         gathered = self.process.gather_everywhere((_join(parts), list(plain.skipped)))
         table = _join([columns for columns, _ in gathered if columns])

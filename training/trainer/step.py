@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import ConfigError, DataError, ProjectError
+from training.batch import Batch, stand_in
 from training.config.schema import Config
-from training.detectors.base import Batch, Clock, Detector, Losses, Prediction
+from training.detectors.base import Clock, Detector, Losses, Prediction
 from training.optimizer.averaging import norms
 from training.optimizer.builder import build_optimizer
 from training.optimizer.sam import perturbed
@@ -240,23 +241,6 @@ def split_batch(batch: Batch, parts: int) -> Iterator[Batch]:
     for low, high in pairwise(bounds):
         rows = [role * per_role + i for role in range(roles) for i in range(low, high)]
         yield {key: _take(value, rows, size) for key, value in batch.items()}
-
-
-def stand_in(batch: Batch) -> Batch:
-    """Return one blank sample per role in the form of a batch, marked `stand_in`.
-
-    A process whose samples could all not be read must still take part in the step; its loss then weighs nothing.
-    """
-    roles = int(batch.get("roles", 1))
-    filled: Batch = {"roles": roles, "stand_in": True}
-    for key, value in batch.items():
-        if isinstance(value, Tensor) and value.ndim:
-            unknown = -1 if key in ("target_id", "source_id") else 0
-            filled[key] = value.new_full((roles, *value.shape[1:]), unknown)
-        elif isinstance(value, list):
-            filled[key] = [""] * roles
-    filled["label"] = torch.arange(roles, device=filled["label"].device).clamp(max=1)
-    return filled
 
 
 def _take(value: object, rows: list[int], size: int) -> object:

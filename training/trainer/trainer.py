@@ -14,9 +14,10 @@ from common.cli import figures
 from common.errors import WeightsError
 from common.progress import Progress
 from common.rundir import RunDir
+from training.batch import Batch
 from training.config.schema import Config
 from training.dataset.loader import Loader, WorkerDied
-from training.detectors.base import Batch, Detector, Prediction
+from training.detectors.base import Detector, Prediction
 from training.optimizer.averaging import WeightAverage, recompute_statistics
 from training.trainer.best_weights import take_up
 from training.trainer.checkpoint import changed_settings, describe, kept, read_resumable, save_checkpoint, save_newest

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from common.io import write_json
-from training.detectors.base import Batch, Prediction
+from training.batch import Batch, is_map
+from training.detectors.base import Prediction
 from training.trainer.distributed import Process, flatten
 from training.trainer.journal import Journal
 from training.trainer.step import WEIGHTED
@@ -77,7 +78,7 @@ def show(journal: Journal, step: int, batch: Batch, prediction: Prediction) -> N
     if image.dtype == torch.uint8:
         journal.images(step, "inputs", image.cpu().numpy())
     for name, value in prediction.items():
-        if isinstance(value, torch.Tensor) and value.ndim == 4 and value.shape[1] == 1:
+        if is_map(value):
             maps = value.detach()[:8].float().cpu().numpy()
             top = maps.max(axis=(1, 2, 3), keepdims=True)
             journal.images(step, f"maps/{name}", np.clip(maps / np.maximum(top, 1e-12), 0, 1))

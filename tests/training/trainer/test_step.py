@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from common.errors import DataError
+from training.batch import stand_in
 from training.config.schema import Config
 from training.detectors.base import ClassificationDetector, Detector
 from training.trainer.distributed import Process
-from training.trainer.step import NotFinite, Stepper, split_batch, stand_in
+from training.trainer.step import NotFinite, Stepper, split_batch
 
 CPU = Process(0, 1, torch.device("cpu"))
 

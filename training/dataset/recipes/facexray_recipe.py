@@ -18,6 +18,7 @@ import torch
 from pydantic import Field
 
 from common.errors import DataError
+from training.batch import Batch, Sample
 from training.config.schema import Config, Pair, Section
 from training.dataset.index.selection import Index
 from training.dataset.recipes.blending import (
@@ -31,7 +32,7 @@ from training.dataset.recipes.blending import (
     warp,
 )
 from training.dataset.recipes.nearest import Neighbours, cached_neighbours
-from training.dataset.recipes.recipe import Batch, FrameReader, Recipe, Sample, frame_draws, register_recipe
+from training.dataset.recipes.recipe import FrameReader, Recipe, frame_draws, register_recipe
 from training.dataset.storage import open_storage
 
 

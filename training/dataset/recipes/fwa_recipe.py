@@ -17,9 +17,10 @@ import torch
 from pydantic import Field, field_validator
 
 from common.errors import DataError
+from training.batch import Batch, Sample
 from training.config.schema import Pair, Section
 from training.dataset.recipes.blending import blend, checked_scale, deform, hull_mask, similarity, soften
-from training.dataset.recipes.recipe import Batch, FrameReader, Recipe, Sample, frame_draws, register_recipe
+from training.dataset.recipes.recipe import FrameReader, Recipe, frame_draws, register_recipe
 
 # A standard face in a unit square, by dlib's points: outer eye corners, nose tip, mouth corners.
 _POINTS = (36, 45, 30, 48, 54)

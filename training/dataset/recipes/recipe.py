@@ -40,17 +40,15 @@ from typing import Any, ClassVar, TypeVar
 import cv2
 import numpy as np
 import pydantic
-import torch
 
 from common.errors import ConfigError
+from training.batch import PIXELS, Batch, Sample, empty_batch, stack_batch
 from training.config.schema import Config, Section
 from training.dataset.augmentation import Augmentation, Plan
 from training.dataset.index.selection import Index, frames_wanted
 from training.dataset.sampling import spread_each
 from training.dataset.storage import Storage, forgery_mask
 
-Sample = dict[str, Any]
-Batch = dict[str, Any]
 R = TypeVar("R", bound="type[Recipe]")
 _SUFFIX = "_recipe"
 
@@ -109,7 +107,7 @@ class FrameReader:
 
         In that order, so that kernels and JPEG's blocks have the size that their keys say, whatever was stored.
         """
-        done: Sample = {key: sample[key] for key in ("image", "mask", "landmark") if key in sample}
+        done: Sample = {key: sample[key] for key in PIXELS if key in sample}
         size = self.config.resolution
         if done["image"].shape[:2] != (size, size):
             resize(done, size, plan.interpolation if plan is not None else None)
@@ -196,41 +194,13 @@ class Recipe:
     def collate(self, loaded: list[list[Sample]]) -> Batch:
         """Return a flat, role-major batch of the samples of several draws."""
         samples = [draw[role] for role in range(self.roles) for draw in loaded]
-        batch: Batch = {"image": stack_images([s["image"] for s in samples])}
-        for key in ("label", "method", "target_id", "source_id", "domain", "frame", "index"):
-            if key in samples[0]:
-                batch[key] = torch.tensor([s[key] for s in samples], dtype=torch.int64)
-        batch["video"] = [s["video"] for s in samples]
-        if "mask" in samples[0]:
-            batch["mask"] = torch.from_numpy(np.stack([s["mask"] for s in samples])).unsqueeze(-3)
-        if "landmark" in samples[0]:
-            batch["landmark"] = torch.from_numpy(np.stack([s["landmark"] for s in samples]).astype(np.float32))
-        for key in sorted(samples[0].keys() - batch.keys()):
-            batch[key] = torch.from_numpy(np.stack([np.asarray(s[key]) for s in samples]))
-        batch["roles"] = self.roles
-        return batch
+        return stack_batch(samples, self.roles)
 
     def empty(self) -> Batch:
         """Return a batch of no samples, for a process whose share could not be read."""
-        size = self.config.resolution
-        clip = (self.config.clip_size,) if self.config.video_mode else ()
-        batch: Batch = {
-            "image": torch.empty((0, *clip, 3, size, size), dtype=torch.uint8),
-            "video": [],
-            "roles": self.roles,
-        }
-        for key in ("label", "method", "target_id", "source_id", "domain", "frame", "index"):
-            batch[key] = torch.empty(0, dtype=torch.int64)
-        if self.config.with_mask:
-            batch["mask"] = torch.empty((0, *clip, 1, size, size), dtype=torch.uint8)
-        if self.config.with_landmark:
-            batch["landmark"] = torch.empty((0, *clip, 81, 2))
-        return batch
-
-
-def stack_images(images: list[np.ndarray]) -> torch.Tensor:
-    """Return `(B, …, 3, H, W)` of `(…, H, W, 3)` arrays."""
-    return torch.from_numpy(np.stack(images)).movedim(-1, -3).contiguous()
+        config = self.config
+        clip = config.clip_size if config.video_mode else None
+        return empty_batch(config.resolution, clip, config.with_mask, config.with_landmark, self.roles)
 
 
 def frame_draws(index: Index, wanted: int) -> np.ndarray:
