@@ -27,6 +27,7 @@ import torch
 from pydantic import Field
 
 from common.errors import DataError
+from training.batch import Batch, Sample
 from training.config.schema import NonNegative, Pair, Positive, Probability, Section
 from training.dataset.recipes.blending import (
     FACE_SHAPES,
@@ -39,7 +40,7 @@ from training.dataset.recipes.blending import (
     warp,
 )
 from training.dataset.recipes.look import Look, LookLimits, apply_look, draw_look
-from training.dataset.recipes.recipe import Batch, FrameReader, Recipe, Sample, frame_draws, register_recipe
+from training.dataset.recipes.recipe import FrameReader, Recipe, frame_draws, register_recipe
 from training.dataset.sampling import draws_rng, place
 
 # Cells of the noise's grid along a side: with σ = 7 of 256 pixels one is half a σ.
