@@ -50,7 +50,7 @@ def is_map(value: Any, size: int | None = None) -> bool:
 
 
 def stack_batch(samples: Sequence[Sample], roles: int) -> Batch:
-    """Return the batch of samples in their order; they have `image` `(…, H, W, 3)`, `mask` `(…, H, W)`, `landmark` `(…, 81, 2)`."""
+    """Return the batch of samples in their order: `image` `(…, H, W, 3)`, `mask` `(…, H, W)`, `landmark` `(…, 81, 2)` each."""
     import numpy as np
     import torch
 
