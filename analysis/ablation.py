@@ -18,7 +18,7 @@ from typing import Any
 
 from analysis.reporting.sheet import Sheet, to_markdown, write_csv, write_sheet
 from analysis.reproduction.jobs import Job, run_missing
-from common.cli import add_common, add_set, run
+from common.cli import MOST_SEED, add_common, add_set, run, whole
 from common.errors import ConfigError, DataError
 
 FULL = "full"
@@ -49,14 +49,12 @@ def read_plan(path: Path) -> Plan:
     Raises:
         ConfigError: it is missing, not YAML, lacks a key, has an unknown one, or has no variant `full`.
     """
-    import yaml
+    from common.yaml_source import read_plain
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_plain(path)
     except FileNotFoundError as error:
         raise ConfigError(f"no such file: {path}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     keys = {"detector", "seeds", "variants", "set"}
     if not isinstance(content, dict) or not {"detector", "seeds", "variants"} <= set(content) <= keys:
         raise ConfigError(f"{path} must have the keys detector, seeds, variants and, if wished, set; no others")
@@ -259,11 +257,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", default="logs/ablation", metavar="DIR", help="default: logs/ablation")
     add_set(parser, "an override for every run")
-    parser.add_argument("--seeds", nargs="+", type=int, help="instead of the plan's")
+    parser.add_argument("--seeds", nargs="+", type=whole(0, MOST_SEED), help="instead of the plan's")
     parser.add_argument("--only", nargs="+", metavar="VARIANT", help=f"these variants (and `{FULL}`) only")
     parser.add_argument("--detector_path", metavar="YAML", help="instead of the plan's")
     parser.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
-    parser.add_argument("--gpus", type=int, default=1, metavar="N", help="processes a run, one GPU each (default 1)")
+    parser.add_argument(
+        "--gpus", type=whole(1), default=1, metavar="N", help="processes a run, one GPU each (default 1)"
+    )
     add_common(parser)
     return parser
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.reporting.sheet import Sheet, write_csv, write_sheet
-from common.cli import add_common, add_set, figures, run
+from common.cli import add_common, add_set, figures, run, whole
 from common.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -274,8 +274,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("detectors", nargs="+", metavar="YAML|RUN_DIR", help="detector YAML files or run directories")
     parser.add_argument("--out", default="logs/efficiency", metavar="DIR", help="default: logs/efficiency")
-    parser.add_argument("--batch", type=int, default=8, help="images a batch (default 8)")
-    parser.add_argument("--repeats", type=int, default=7, help="measured calls (default 7)")
+    parser.add_argument("--batch", type=whole(), default=8, help="images a batch (default 8)")
+    parser.add_argument("--repeats", type=whole(), default=7, help="measured calls (default 7)")
     parser.add_argument("--device", default=None, metavar="cpu|cuda", help="default: a GPU where there is one")
     add_set(parser)
     add_common(parser)

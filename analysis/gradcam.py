@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.cli import add_common, add_set, run
+from common.cli import MOST_SEED, add_common, add_set, run, whole
 
 if TYPE_CHECKING:
     from prediction.trained import Video
@@ -200,9 +200,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("run_dir", metavar="RUN_DIR", help="run directory with a checkpoint")
     parser.add_argument("--datasets", nargs="+", metavar="NAME", help="default: the run's first test set")
-    parser.add_argument("--faces", type=int, default=6, help="faces in the figure (default 6)")
-    parser.add_argument("--measure", type=int, default=24, help="faces that faithfulness is measured on (default 24)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random order")
+    parser.add_argument("--faces", type=whole(1), default=6, help="faces in the figure (default 6)")
+    parser.add_argument(
+        "--measure", type=whole(0), default=24, help="faces that faithfulness is measured on (default 24)"
+    )
+    parser.add_argument("--seed", type=whole(0, MOST_SEED), default=0, help="of the random order")
     parser.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
     add_set(parser)
     add_common(parser)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.cli import add_common, add_set, run
+from common.cli import MOST_SEED, add_common, add_set, run, whole
 from common.errors import DataError
 
 if TYPE_CHECKING:
@@ -133,12 +133,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", metavar="DIR", help="default: logs/reproduce/<scale>")
     parser.add_argument("--test_dataset", nargs="+", metavar="NAME", help="instead of the scale's")
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="instead of the scale's")
+    parser.add_argument("--seeds", nargs="+", type=whole(0, MOST_SEED), metavar="N", help="instead of the scale's")
     add_set(parser, "an override for every run")
     parser.add_argument("--check", action="store_true", help="only say what is missing")
     parser.add_argument("--fetch", action="store_true", help="let the libraries download the weights that are missing")
     parser.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
-    parser.add_argument("--gpus", type=int, default=1, metavar="N", help="processes a run, one GPU each (default 1)")
+    parser.add_argument(
+        "--gpus", type=whole(1), default=1, metavar="N", help="processes a run, one GPU each (default 1)"
+    )
     add_common(parser)
     return parser
 

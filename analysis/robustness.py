@@ -15,7 +15,7 @@ from pathlib import Path
 
 from analysis.measures.robustness_journal import CLEAN, conditions, journal_key, measure
 from analysis.reporting.sheet import Sheet, write_csv, write_sheet
-from common.cli import add_common, run
+from common.cli import MOST_SEED, add_common, run, whole
 from common.errors import DataError
 from training.dataset.perturbations import KINDS, SEVERITIES
 
@@ -198,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
         help="default: all",
     )
     parser.add_argument("--out", metavar="DIR", help="where the common table and figure go (default: the first run's)")
-    parser.add_argument("--seed", type=int, default=0, help="of noise and occlusion (default 0)")
+    parser.add_argument("--seed", type=whole(0, MOST_SEED), default=0, help="of noise and occlusion (default 0)")
     from prediction.trained import add_model_arguments
 
     add_model_arguments(parser)

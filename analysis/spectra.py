@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from common.cli import add_common, add_set, run
+from common.cli import add_common, add_set, run, whole
 
 if TYPE_CHECKING:
     from prediction.trained import Video
@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("run_dir", metavar="RUN_DIR", help="run directory: its config.yaml says where the data are")
     parser.add_argument("--datasets", nargs="+", metavar="NAME", help="default: the run's test_dataset")
     parser.add_argument("--split", choices=("val", "test"), default="test")
-    parser.add_argument("--frames", type=int, default=8, help="frames of a video (default 8)")
+    parser.add_argument("--frames", type=whole(1), default=8, help="frames of a video (default 8)")
     add_set(parser)
     add_common(parser)
     return parser

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.cli import add_common, run
+from common.cli import MOST_SEED, add_common, run, whole
 from common.errors import DataError
 
 if TYPE_CHECKING:
@@ -156,8 +156,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--names", nargs="+", metavar="NAME", help="a name per run")
     parser.add_argument("--datasets", nargs="+", metavar="NAME", help="default: all test sets of the run")
     parser.add_argument("--methods", nargs="+", choices=("tsne", "pca"), default=["tsne", "pca"], help="default: both")
-    parser.add_argument("--points", type=int, default=2000, help="at most so many samples in a figure (default 2000)")
-    parser.add_argument("--seed", type=int, default=0, help="of t-SNE, the samples chosen and the probe (default 0)")
+    parser.add_argument(
+        "--points", type=whole(1), default=2000, help="at most so many samples in a figure (default 2000)"
+    )
+    parser.add_argument(
+        "--seed", type=whole(0, MOST_SEED), default=0, help="of t-SNE, the samples chosen and the probe (default 0)"
+    )
     add_common(parser)
     return parser
 

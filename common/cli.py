@@ -13,6 +13,21 @@ from common.io import NO_PLACE
 
 _SETTING = re.compile(r"[A-Za-z_][\w.-]*=")
 
+# What every library that the numbers reach can hold: 32 bits, of a seed without the sign.
+MOST, MOST_SEED = 2**31 - 1, 2**32 - 1
+
+
+def whole(low: int = -MOST, high: int = MOST) -> Callable[[str], int]:
+    """Return the `type` of a flag that is a whole number from `low` to `high`."""
+
+    def number(text: str) -> int:
+        # Before it is converted: Python refuses thousands of digits in words of its own.
+        if not re.fullmatch(r"[-+]?[0-9_]{1,20}", text.strip()) or not low <= (value := int(text)) <= high:
+            raise argparse.ArgumentTypeError(f"{text[:40]} is no whole number from {low} to {high}")
+        return value
+
+    return number
+
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every command understands."""

@@ -1,6 +1,8 @@
 """Read YAML into plain values together with the line on which each key stands."""
 
 import re
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,71 @@ for _rules in _Loader.yaml_implicit_resolvers.values():
     _rules.sort(key=lambda rule: rule[0] != "tag:yaml.org,2002:int")
 
 
+# Nodes, and levels of them: far above any configuration, far below what would fill the memory.
+_MOST_NODES, _DEEPEST = 100_000, 100
+
+
+class _Excess(yaml.YAMLError):
+    """The text is small, but what it stands for is not."""
+
+    def __init__(self, problem: str, mark: yaml.Mark | None = None):
+        super().__init__(problem)
+        self.problem, self.problem_mark = problem, mark
+
+
+def _compose(loader: _Loader) -> yaml.Node | None:
+    """Return the tree of a text; one whose aliases unfold to very much, or to themselves, is a YAMLError."""
+    try:
+        root = loader.get_single_node()
+    except RecursionError as error:
+        raise _Excess(f"nested more than {_DEEPEST} deep") from error
+    if root is not None:
+        _measure(root, {}, 0)
+    return root
+
+
+def _measure(node: yaml.Node, sizes: dict[int, int | None], depth: int) -> int:
+    """Return the number of nodes below and with this one, every alias unfolded; None in `sizes` marks those on the way down."""
+    found = sizes.get(id(node), 0)
+    if found is None:
+        raise _Excess("an alias stands for the very thing that it is in", node.start_mark)
+    if found:
+        return found
+    if depth > _DEEPEST:
+        raise _Excess(f"nested more than {_DEEPEST} deep", node.start_mark)
+    children: Iterable[yaml.Node] = ()
+    if isinstance(node, yaml.MappingNode):
+        children = chain.from_iterable(node.value)
+    elif isinstance(node, yaml.SequenceNode):
+        children = node.value
+    sizes[id(node)] = None
+    sizes[id(node)] = size = 1 + sum(_measure(child, sizes, depth + 1) for child in children)
+    if size > _MOST_NODES:
+        raise _Excess(f"its aliases unfold to more than {_MOST_NODES} values", node.start_mark)
+    return size
+
+
+def read_plain(path: Path) -> Any:
+    """Return what a YAML file says, whatever its form.
+
+    Raises:
+        FileNotFoundError: it is not there. ConfigError: it is not YAML, or unfolds to too much.
+    """
+    try:
+        return _plain(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _plain(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        root = _compose(loader)
+        return None if root is None else loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
 class Source:
     """One YAML mapping: `values`, and where each key came from.
 
@@ -49,7 +116,7 @@ class Source:
         self.duplicates: list[Path_] = []
         loader = _Loader(text)
         try:
-            root = loader.get_single_node()
+            root = _compose(loader)
             if root is None:
                 self.values: dict[str, Any] = {}
                 return
@@ -88,7 +155,7 @@ class Source:
         source = cls(f"--set {text}", "")
         parts = tuple(key.strip().split("."))
         try:
-            node: Any = yaml.load(value, Loader=_Loader)
+            node: Any = _plain(value)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {text}: the value is not valid YAML") from error
         for part in reversed(parts):

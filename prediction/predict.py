@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from common.cli import add_common, add_set, run
+from common.cli import add_common, add_set, run, whole
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,7 +29,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--weights_path", metavar="FILE", help="weights (default for a run directory: its best, else its last)"
     )
-    p.add_argument("--num_frames", type=int, default=32, metavar="N", help="frames looked at in a video (default 32)")
+    p.add_argument(
+        "--num_frames", type=whole(), default=32, metavar="N", help="frames looked at in a video (default 32)"
+    )
     p.add_argument("--json", metavar="FILE", help="write the scores of all frames there")
     p.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
     add_set(p)

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from common.cli import add_common, run
+from common.cli import MOST_SEED, add_common, run, whole
 
 VERSION = 7  # raise it when the pictures change, so that old ones are rendered again
 
@@ -22,8 +22,8 @@ def parser() -> argparse.ArgumentParser:
         "DemoWild (other lamps, cameras, forgers and codecs, for testing only)."
     )
     p.add_argument("--output", default="datasets/demo/videos", metavar="DIR", help="where the data sets go")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="other people, other films")
-    p.add_argument("--workers", type=int, default=None, metavar="N", help="processes (default: one per core)")
+    p.add_argument("--seed", type=whole(high=MOST_SEED), default=0, metavar="N", help="other people, other films")
+    p.add_argument("--workers", type=whole(), default=None, metavar="N", help="processes (default: one per core)")
     p.add_argument("--quick", action="store_true", help="a handful of videos")
     p.add_argument("--force", action="store_true", help="render again even if it is all there")
     add_common(p)

@@ -7,7 +7,7 @@ Start it again after an interruption and it goes on where it was; `manifest.json
 
 import argparse
 
-from common.cli import add_common, run
+from common.cli import add_common, run, whole
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,12 +23,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--comp", metavar="raw|c23|c40|all", help="compression, in datasets that have them")
     p.add_argument("--perturbation", metavar="NAME", help="DeeperForensics-1.0: one of its eleven sets, or all")
     p.add_argument("--mode", metavar="fixed_num_frames|fixed_stride", help="how frames are chosen")
-    p.add_argument("--num_frames", type=int, metavar="N", help="frames per video, evenly spread (fixed_num_frames)")
-    p.add_argument("--stride", type=int, metavar="N", help="every N-th frame (fixed_stride)")
+    p.add_argument("--num_frames", type=whole(), metavar="N", help="frames per video, evenly spread (fixed_num_frames)")
+    p.add_argument("--stride", type=whole(), metavar="N", help="every N-th frame (fixed_stride)")
     p.add_argument(
         "--output", metavar="DIR", help="write below DIR instead of beside the videos; it becomes the rgb_dir"
     )
-    p.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core; 0: none besides this)")
+    p.add_argument(
+        "--workers", type=whole(), metavar="N", help="processes (default: one per core; 0: none besides this)"
+    )
     p.add_argument("--engine", metavar="local|ray", help="where videos are worked on (default: local)")
     p.add_argument("--shard", metavar="i/n", help="do only part i of n (1/n … n/n), for batch systems")
     p.add_argument("--detector", metavar="hog|cnn", help="face detector (default: hog)")

@@ -5,7 +5,7 @@ python preprocessing/to_lmdb.py --dataset_name FaceForensics++ --dataset_root_pa
 
 import argparse
 
-from common.cli import add_common, run
+from common.cli import add_common, run, whole
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--codec", metavar="png|webp|jpeg|raw", help="how images are stored (default: png; webp is lossless here)"
     )
-    p.add_argument("--quality", type=int, metavar="1-100", help="of jpeg (default: 95)")
+    p.add_argument("--quality", type=whole(), metavar="1-100", help="of jpeg (default: 95)")
     p.add_argument(
         "--keys", metavar="posix|deepfakebench", help="slashes or DeepfakeBench's backslashes (default: posix)"
     )

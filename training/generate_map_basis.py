@@ -8,7 +8,7 @@ The file is what `map_basis` of ffd.yaml names when `maptype` is `mam`.
 import argparse
 from pathlib import Path
 
-from common.cli import add_common, add_set, run
+from common.cli import add_common, add_set, run, whole
 
 DEFAULT = Path(__file__).parent / "config" / "detector" / "ffd.yaml"
 
@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--train_dataset", nargs="+", metavar="NAME", help="datasets whose masks are read")
     p.add_argument("--output", required=True, metavar="NPZ", help="where to write")
     p.add_argument(
-        "--masks", type=int, default=100, metavar="N", help="masks per manipulation (default: the paper's 100)"
+        "--masks", type=whole(), default=100, metavar="N", help="masks per manipulation (default: the paper's 100)"
     )
     add_set(p)
     add_common(p)

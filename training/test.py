@@ -8,7 +8,7 @@
 import argparse
 from pathlib import Path
 
-from common.cli import add_common, add_set, run
+from common.cli import MOST_SEED, add_common, add_set, run, whole
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--ddp", action="store_true", help="insist on being one of several processes")
     p.add_argument("--local_rank", "--local-rank", type=int, default=None, help=argparse.SUPPRESS)
-    p.add_argument("--seed", type=int, metavar="N", help="manualSeed (bootstrap intervals)")
+    p.add_argument("--seed", type=whole(0, MOST_SEED), metavar="N", help="manualSeed (bootstrap intervals)")
     p.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
     add_set(p)
     add_common(p)

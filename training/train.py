@@ -7,7 +7,7 @@
 import argparse
 from pathlib import Path
 
-from common.cli import add_common, add_set, run
+from common.cli import MOST_SEED, add_common, add_set, run, whole
 
 DEFAULT = Path(__file__).parent / "config" / "detector" / "demo.yaml"
 
@@ -35,9 +35,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--resume", metavar="auto|PATH", help="continue from a checkpoint; auto: the newest of --log_dir, if any"
     )
-    p.add_argument("--max_steps", type=int, metavar="N", help="stop after N steps")
+    p.add_argument("--max_steps", type=whole(), metavar="N", help="stop after N steps")
     p.add_argument("--log_dir", metavar="DIR", help="the run directory itself (default: logs/<detector>/<time>)")
-    p.add_argument("--seed", type=int, metavar="N", help="manualSeed")
+    p.add_argument("--seed", type=whole(0, MOST_SEED), metavar="N", help="manualSeed")
     p.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
     add_set(p)
     add_common(p)

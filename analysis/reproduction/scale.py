@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from analysis.ablation import FULL, Plan, folder_name, jobs_of, read_plan
 from analysis.reproduction.jobs import Job
 from common.errors import ConfigError
+from common.yaml_source import read_plain
 from training.config.schema import Section
 from training.dataset.perturbations import KINDS
 
@@ -130,12 +130,10 @@ def read_scale(wish: str) -> Scale:
     """
     path = Path(wish) if wish.endswith((".yaml", ".yml")) else SCALES / f"{wish}.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_plain(path)
     except FileNotFoundError as error:
         known = ", ".join(sorted(found.stem for found in SCALES.glob("*.yaml")))
         raise ConfigError(f"no such scale: {path}; choose one of {known}, or give the path of a YAML file") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     try:
         return Scale.model_validate(content)
     except ValidationError as error:

@@ -244,3 +244,18 @@ def test_foreign_names_are_translated():
     assign_state(target, foreign, "f", convert=lambda s: rename(s, [(r"^net\.(.*)", r"\1")]))
     with pytest.raises(WeightsError):
         assign_state(target, {"other.weight": torch.zeros(1)}, "f", convert=lambda s: rename(s, [(r"^net\.", "")]))
+
+
+@pytest.mark.parametrize("word", ["model", "state_dict"])
+def test_a_file_that_holds_itself_is_refused(tmp_path, word):
+    content = {"epoch": 3}
+    content[word] = content
+    torch.save(content, tmp_path / "self.pth")
+    with pytest.raises(WeightsError, match=r"self\.pth"):
+        read_state(tmp_path / "self.pth")
+
+
+def test_wrappers_of_wrappers_come_off(tmp_path):
+    state = network().state_dict()
+    torch.save({"model": {"state_dict": {"net": state}}}, tmp_path / "three.pth")
+    assert read_state(tmp_path / "three.pth").keys() == state.keys()

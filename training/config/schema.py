@@ -7,14 +7,29 @@ code by deriving from these classes, so that this file never has to know it.
 import typing
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
+
+from common.cli import MOST, MOST_SEED
+
+# Of anything in one batch or one video: more than anybody has, less than numbers that allocate the whole memory by a typo.
+MANY = 1_000_000
 
 
 class Section(BaseModel):
     """A group of keys in which an unknown key is an error and a wrong assignment in code is one too."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _fits(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse whole numbers that PyTorch and NumPy would choke on; keys whose sizes matter have bounds of their own."""
+        most = MOST_SEED if str(info.field_name).lower().endswith(("seed", "seeds")) else MOST
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and not -most <= number <= most:
+                raise ValueError(f"{number} is too large; write a whole number of at most {most}")
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -47,8 +62,8 @@ class BackboneConfig(Section):
     mode: str | None = Field(
         None, description="variant of the trunk (the field's name; `original` when it has one only)"
     )
-    num_classes: int = Field(2, ge=1, description="outputs of the trunk's classifier")
-    inc: int = Field(3, ge=1, description="input channels")
+    num_classes: int = Field(2, ge=1, le=MANY, description="outputs of the trunk's classifier")
+    inc: int = Field(3, ge=1, le=MANY, description="input channels")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier; `false` is 0")
 
     @field_validator("dropout", mode="before")
@@ -60,9 +75,9 @@ class BackboneConfig(Section):
 class FrameNum(Section):
     """Frames used per video, spread evenly over it."""
 
-    train: int = Field(32, ge=1)
-    val: int | None = Field(None, ge=1, description="null: as in test")
-    test: int = Field(32, ge=1)
+    train: int = Field(32, ge=1, le=MANY)
+    val: int | None = Field(None, ge=1, le=MANY, description="null: as in test")
+    test: int = Field(32, ge=1, le=MANY)
 
     @model_validator(mode="before")
     @classmethod
@@ -84,7 +99,7 @@ class DataAug(Section):
     rotate_prob: Probability = 0.5
     rotate_limit: Pair = [-10, 10]
     blur_prob: Probability = 0.5
-    blur_limit: Pair = [3, 7]
+    blur_limit: Annotated[list[Annotated[float, Field(ge=0, le=255)]], Field(min_length=2, max_length=2)] = [3, 7]
     brightness_prob: Probability = 0.5
     brightness_limit: Pair = [-0.1, 0.1]
     contrast_limit: Pair = [-0.1, 0.1]
@@ -176,15 +191,15 @@ class Config(Section):
     val_dataset: Names | None = Field(None, description="null: the validation split of train_dataset")
     test_dataset: Names = []
     compression: str = Field("c23", description="compression level, where a dataset has several")
-    train_batchSize: int = Field(32, ge=1, description="images (or clips) per step over all GPUs together")
-    test_batchSize: int = Field(32, ge=1)
-    workers: int = Field(8, ge=0, description="data-loading processes")
+    train_batchSize: int = Field(32, ge=1, le=MANY, description="images (or clips) per step over all GPUs together")
+    test_batchSize: int = Field(32, ge=1, le=MANY)
+    workers: int = Field(8, ge=0, le=1024, description="data-loading processes")
     frame_num: FrameNum = Field(default_factory=FrameNum)
-    resolution: int = Field(256, ge=8, description="side of the square network input, in pixels")
+    resolution: int = Field(256, ge=8, le=8192, description="side of the square network input, in pixels")
     with_mask: bool = False
     with_landmark: bool = False
     video_mode: bool = Field(False, description="clips instead of single frames")
-    clip_size: int | None = Field(None, ge=1, description="frames per clip, with video_mode")
+    clip_size: int | None = Field(None, ge=1, le=MANY, description="frames per clip, with video_mode")
     dataset_type: str | None = Field(None, description="training recipe; null: frames, or clips with video_mode")
     recipe: dict[str, Any] = Field(default_factory=dict, description="the recipe's own keys")
     use_data_augmentation: bool = True
@@ -219,7 +234,7 @@ class Config(Section):
     max_steps: int | None = Field(None, ge=1, description="stop after this many steps, whatever nEpochs says")
     grad_clip: Positive | None = Field(None, description="largest gradient norm")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on CUDA, fp32 elsewhere")
-    accumulate: int = Field(1, ge=1, description="micro-batches that make up one step's batch")
+    accumulate: int = Field(1, ge=1, le=MANY, description="micro-batches that make up one step's batch")
     compile: bool | Literal["inductor", "aot_eager", "eager"] = Field(
         False, description="torch.compile the network and its losses; a word names the backend (true: inductor)"
     )
@@ -237,7 +252,7 @@ class Config(Section):
     save_epoch: int = Field(1, ge=1, description="epochs between two checkpoints")
     save_every_steps: int | None = Field(None, ge=1, description="also a checkpoint every so many steps")
     rec_iter: int = Field(100, ge=1, description="steps between two lines in the log")
-    manualSeed: int = Field(1024, ge=0)
+    manualSeed: int = Field(1024, ge=0, le=MOST_SEED)
     keep_checkpoints: int = Field(2, ge=1, description="how many of the newest resumable checkpoints are kept")
     save_ckpt: bool = True
     save_feat: bool = True

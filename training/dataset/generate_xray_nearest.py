@@ -8,7 +8,7 @@ Training does this by itself when the file is not there; the command makes it be
 import argparse
 from pathlib import Path
 
-from common.cli import add_common, add_set, run
+from common.cli import add_common, add_set, run, whole
 
 DEFAULT = Path(__file__).parents[1] / "config" / "detector" / "facexray.yaml"
 
@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
         "--detector_path", default=str(DEFAULT), metavar="YAML", help="detector YAML (default: Face X-ray's)"
     )
     p.add_argument("--train_dataset", nargs="+", metavar="NAME", help="datasets whose real faces are compared")
-    p.add_argument("--num_neighbors", type=int, metavar="K", help="neighbours kept per face (default: the YAML's)")
+    p.add_argument("--num_neighbors", type=whole(1), metavar="K", help="neighbours kept per face (default: the YAML's)")
     p.add_argument("--output", metavar="NPZ", help="where to write (default: beside the index, where training looks)")
     add_set(p)
     add_common(p)

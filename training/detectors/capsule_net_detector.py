@@ -53,8 +53,8 @@ class CapsuleConfig(Config):
         description="margin_loss: the paper's cross-entropy and the margin | capsule_loss: the reference's",
     )
     margin_weight: NonNegative = Field(1.0, description="μ; 0: the paper's cross-entropy alone")
-    primary_capsules: int = Field(10, ge=1)
-    routing_iterations: int = Field(2, ge=1)
+    primary_capsules: int = Field(10, ge=1, le=1000)
+    routing_iterations: int = Field(2, ge=1, le=1000)
     routing_noise: NonNegative = Field(0.01, description="deviation of what is added to routing weights in training")
     routing_dropout: Probability = Field(0.05, description="share of predictions dropped in training")
     freeze_vgg: bool | None = Field(None, description="null: frozen where `pretrained` names its weights")

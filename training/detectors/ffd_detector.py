@@ -62,7 +62,7 @@ class FfdConfig(Config):
     with_mask: bool = True
     maptype: Literal["reg", "mam", "none"] = Field("reg", description="how the attention map is made")
     map_basis: str | None = Field(None, description="for mam: .npz of generate_map_basis.py")
-    map_components: int = Field(10, ge=1, description="for mam: principal components")
+    map_components: int = Field(10, ge=1, le=1000, description="for mam: principal components")
     loss_func: FfdLosses = FfdLosses()  # type: ignore[assignment]
     map_weight: NonNegative = Field(1.0, description="λ, the weight of the map's loss")
     supervision: Literal["full", "weak", "none"] | None = Field(

@@ -29,7 +29,7 @@ class BoundaryConfig(Section):
     enabled: bool = True
     edge: Literal["sobel", "canny"] = Field("sobel", description="Sobel passes gradients to the image; Canny does not")
     sigma: Positive = Field(1.5, description="of the Gaussian high-pass, in pixels")
-    channels: int = Field(24, ge=4)
+    channels: int = Field(24, ge=4, le=4096)
 
 
 def sobel(gray: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class FreqAdapterConfig(Section):
     branches: Annotated[list[Literal["fft", "dwt"]], Field(min_length=1)] = ["fft", "dwt"]
     wavelet: str = "db2"
     levels: int = Field(2, ge=1, le=3)
-    channels: int = Field(48, ge=4, description="width of the branches' encoders")
+    channels: int = Field(48, ge=4, le=4096, description="width of the branches' encoders")
     inject: list[Block] | None = Field(
         None, description="blocks that take frequency tokens: numbers, or shares of the depth; null: first and middle"
     )

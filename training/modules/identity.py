@@ -32,7 +32,7 @@ class AdversaryConfig(Section):
     """Keys of a discriminator behind a gradient reversal."""
 
     enabled: bool = False
-    hidden: int = Field(256, ge=1)
+    hidden: int = Field(256, ge=1, le=65536)
     weight: NonNegative = 1.0
     reads: Literal["features", "cls"] = Field("features", description="what is to forget: unit features, or CLS alone")
     weight_decay: NonNegative = Field(

@@ -244,7 +244,7 @@ _FILL = """
 import resource, signal, sys
 from pathlib import Path
 import torch
-from training import cli
+from common import cli
 from training.trainer.checkpoint import save_newest
 from common.rundir import RunDir
 

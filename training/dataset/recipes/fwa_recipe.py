@@ -31,13 +31,13 @@ class FwaOptions(Section):
     """How the small face is made."""
 
     scale: Pair = Field([0.2, 0.8], description="limits of the small face's size as a share of the face's own")
-    blur: int = Field(5, ge=1, description="odd Gaussian kernel at the small size, pixels")
+    blur: int = Field(5, ge=1, le=255, description="odd Gaussian kernel at the small size, pixels")
     polygon_prob: float = Field(0.5, ge=0, le=1, description="share of masks that follow the face instead of a square")
     deformation: float = Field(
         0.03, ge=0, le=0.5, description="largest shift of the polygon's lattice, share of the side"
     )
     feather: int = Field(
-        1, ge=1, description="odd Gaussian kernel over the mask's edge; 1 is a hard edge, as the paper's"
+        1, ge=1, le=255, description="odd Gaussian kernel over the mask's edge; 1 is a hard edge, as the paper's"
     )
 
     @field_validator("blur", "feather")
