@@ -50,12 +50,12 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def remove_abandoned(folder: str | os.PathLike, name: str | None = None) -> None:
+def remove_abandoned(folder: str | os.PathLike[str], name: str | None = None) -> None:
     """Remove what killed writes by `atomic_path` left in a folder, of one file or of all; what is being written now stays."""
     of_one = rf"\.{re.escape(name)}{_RANDOM}{re.escape(Path(name).suffix)}" if name else None
     pattern = re.compile(of_one or rf"{_TEMPORARY}{_RANDOM}(?P=ending)")
     try:
-        there = list(os.scandir(folder))
+        there = list(os.scandir(os.fspath(folder)))
     except OSError:
         return
     for entry in there:
