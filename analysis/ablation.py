@@ -96,9 +96,9 @@ def common_figures(jobs: Sequence[Job]) -> list[tuple[str, dict[str, dict]]]:
     Raises:
         DataError: there is no such test set.
     """
-    from common.predictions import Run, has_auc
+    from common.rundir import has_auc, open_run
 
-    runs = [(job.title, Run(job.run_dir).datasets) for job in jobs]
+    runs = [(job.title, open_run(job.run_dir).datasets) for job in jobs]
     names = list(dict.fromkeys(name for _, datasets in runs for name in datasets))
     everywhere = [name for name in names if all(name in datasets for _, datasets in runs)]
     common = [name for name in everywhere if all(has_auc(datasets[name]) for _, datasets in runs)]

@@ -11,13 +11,12 @@ beside both. Means over frames, intervals by bootstrap over videos.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.cli import add_common, add_set, run
+from common.cli import run
 
 MAPS = ("W", "Sobel")
 
@@ -120,48 +119,47 @@ def _texts(table: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("run_dir", metavar="RUN_DIR", help="run directory with a checkpoint")
-    parser.add_argument("--datasets", nargs="+", metavar="NAME", help="default: the run's first test set")
+    from analysis.reporting.tool import add_datasets, tool_parser
+
+    parser = tool_parser(__doc__)
+    add_datasets(parser)
     parser.add_argument(
         "--band", type=float, default=0.04, help="half width of the band, share of the side (default 0.04)"
     )
-    parser.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
-    add_set(parser)
-    add_common(parser)
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
-    from analysis.report import refresh_reports
-    from analysis.reporting.sections import Section, folder_of, write_section
+    from analysis.reporting.sections import Section
+    from analysis.reporting.tool import conclude, test_set_of, trained_of
     from common.errors import ConfigError, DataError
     from common.io import write_json
     from common.progress import Progress
-    from prediction.trained import load_trained
+    from common.rundir import RunDir
 
     if not 0 < arguments.band < 0.5:
         raise ConfigError(f"--band {arguments.band} is no share of the side; give a number between 0 and 0.5")
-    trained = load_trained(arguments.run_dir, [*arguments.set, "with_mask=true"], arguments.device)
-    loader = trained.loader("test", arguments.datasets or trained.config.test_dataset[:1])
+    trained = trained_of(arguments, "with_mask=true")
+    loader = test_set_of(arguments, trained)
     width = max(1, round(arguments.band * trained.config.resolution))
     rows = measure(trained.detector, Progress(loader, "batches", len(loader)), width)
     if not rows:
         raise DataError("no fake of this test set has a mask; choose a dataset with masks by --datasets")
     table = summarise(rows)
-    folder = folder_of(Path(arguments.run_dir), "boundary")
-    write_json(folder / "boundary.json", {"band_pixels": width, "summary": table, "frames": rows})
+    write_json(
+        RunDir(trained.path).analysis("boundary") / "boundary.json",
+        {"band_pixels": width, "summary": table, "frames": rows},
+    )
     words = (
         "Per-pixel AUC for the pixels near the true mask's edge, mean over frames (95 % interval by bootstrap over videos). The "
         "same pixels of the untouched frame stand below: 0.5 there means that W answers to the forgery, not to the face."
     )
     columns = ["Map", "On", "AUC", "Frames", "Videos"]
-    write_section(folder, Section("Boundary Mining's W", words, columns=columns, rows=_texts(table)))
     for line in _texts(table):
         print(f"{line[0]:6} {line[1]:26} {line[2]}  {line[3]} frames of {line[4]} videos")
-    refresh_reports([Path(arguments.run_dir)])
+    conclude(trained, "boundary", Section("Boundary Mining's W", words, columns=columns, rows=_texts(table)))
     return 0
 
 

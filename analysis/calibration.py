@@ -21,14 +21,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from common.cli import add_common, add_set, run
+from common.cli import run
 from common.errors import ConfigError, DataError
 from training.metrics.decision import called_fake
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from common.predictions import Predictions, Run
+    from common.predictions import Predictions
+    from common.rundir import RunDir
     from prediction.trained import Trained
 
 LIMIT = 1e-7  # probabilities are kept this far from 0 and 1 before taking logits
@@ -293,17 +294,15 @@ def describe(point: dict) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("run_dir", metavar="RUN_DIR", help="run directory with results")
+    from analysis.reporting.tool import tool_parser
+
+    parser = tool_parser(__doc__, "run directory with results")
     parser.add_argument(
         "--val_predictions", metavar="CSV", help="validation predictions (default: computed once and kept)"
     )
     parser.add_argument(
         "--tpr", type=float, default=0.95, help="share of fakes that the threshold must find (default 0.95)"
     )
-    parser.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
-    add_set(parser)
-    add_common(parser)
     return parser
 
 
@@ -312,9 +311,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     from analysis.report import refresh_reports
     from common.io import write_json
-    from common.predictions import Run, read_predictions
+    from common.predictions import read_predictions
+    from common.rundir import open_run
 
-    source = Run(arguments.run_dir)
+    source = open_run(arguments.run_dir)
     tests = {name: source.predictions(name) for name in source.datasets}
     point: dict[str, Any] = {}
     if arguments.val_predictions:
@@ -339,7 +339,7 @@ def main(argv: list[str] | None = None) -> int:
     data = {"validation": val} | tests
     judged = {name: _judge_levels(predictions, levels) for name, predictions in data.items()}
     _write(source.path, point, judged, data)
-    write_json(source.path / "checkpoints" / "operating_point.json", point)
+    write_json(source.operating_point, point)
     for part in levels.values():
         print(describe(part))
     for name, row in judged.items():
@@ -358,7 +358,7 @@ def _judge_levels(data: Predictions, levels: dict[str, dict]) -> dict[str, Any]:
     return video | {"frame": frame}
 
 
-def _check_tested(source: Run, trained: Trained) -> None:
+def _check_tested(source: RunDir, trained: Trained) -> None:
     """Refuse to judge test results of other weights by the thresholds of these."""
     tested = source.summary.get("weights")
     if isinstance(tested, str) and (source.path / tested).resolve() != trained.weights.resolve():

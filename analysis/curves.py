@@ -145,14 +145,14 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
     from common.errors import DataError
-    from common.predictions import Run, unique_names
+    from common.rundir import RunDir, open_run, unique_names
 
-    runs = [Run(path) for path in arguments.runs]
+    runs = [open_run(path) for path in arguments.runs]
     names = unique_names(runs, arguments.names)
     folder = Path(arguments.out) if arguments.out else runs[0].path / "figures"
     datasets = arguments.datasets or list(runs[0].datasets)
 
-    def curve(source: Run, dataset: str) -> Predictions:
+    def curve(source: RunDir, dataset: str) -> Predictions:
         if dataset not in source.datasets:
             raise DataError(f"{source.path} has no test set {dataset}; it has {', '.join(source.datasets)}")
         data = source.predictions(dataset)

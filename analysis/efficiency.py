@@ -117,12 +117,13 @@ def measure(path: str, overrides: list[str], device: str, batch_size: int, repea
     """Return the costs of the detector that a YAML or a run directory describes."""
     import torch
 
+    from common.rundir import run_meant
     from training.config import load_config
     from training.dataset import DataInfo
     from training.detectors import build_detector
 
-    source = Path(path)
-    config = load_config(source / "config.yaml" if source.is_dir() else source, overrides)
+    run = run_meant(path)
+    config = load_config(run.config if run else path, overrides)
     info = DataInfo(
         {"a:0": 0, "a:1": 1},
         {"real": 0, "fake": 1},
@@ -160,11 +161,11 @@ def measure(path: str, overrides: list[str], device: str, batch_size: int, repea
 
 def mean_auc(path: str) -> tuple[float | None, str]:
     """Return the mean frame AUC over a run's test sets of both classes, and their names; None when there are none."""
-    from common.predictions import Run, has_auc
+    from common.rundir import RunDir, has_auc
 
-    if not (Path(path) / "results" / "results.json").exists():
+    if not RunDir(path).results_file.exists():
         return None, ""
-    datasets = {name: metrics for name, metrics in Run(path).datasets.items() if has_auc(metrics)}
+    datasets = {name: metrics for name, metrics in RunDir(path).datasets.items() if has_auc(metrics)}
     if not datasets:
         return None, ""
     return sum(m["frame"]["auc"]["value"] for m in datasets.values()) / len(datasets), " ".join(datasets)

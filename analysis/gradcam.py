@@ -17,9 +17,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.cli import MOST_SEED, add_common, add_set, run, whole
+from common.cli import MOST_SEED, run, whole
 
 if TYPE_CHECKING:
+    from analysis.reporting.sections import Section
     from prediction.trained import Video
 
 NO_BETTER = " (as chance)"  # behind a difference to chance whose interval holds 0
@@ -175,8 +176,8 @@ def _against_chance(pairs: list[tuple[float, float]]) -> list[str]:
     return [f"{value.mean():.3f} ({chance.mean():.3f})", text]
 
 
-def _write(folder: Path, explained: list[dict], shown: int, rows: list[dict]) -> None:
-    from analysis.reporting.sections import Section, write_section
+def _write(folder: Path, explained: list[dict], shown: int, rows: list[dict]) -> Section:
+    from analysis.reporting.sections import Section
     from common.io import atomic_write
 
     text = io.StringIO()
@@ -193,35 +194,33 @@ def _write(folder: Path, explained: list[dict], shown: int, rows: list[dict]) ->
         "the mask's share of the area. Differences to these with 95 % intervals over faces: where the "
         f"interval holds 0, or one face gives none, stands{NO_BETTER}: there the map is not shown to differ from chance."
     )
-    write_section(folder, Section("Heat maps", words, ["heatmaps.png"], ["Faces and maps"], columns, summary(rows)))
+    return Section("Heat maps", words, ["heatmaps.png"], ["Faces and maps"], columns, summary(rows))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("run_dir", metavar="RUN_DIR", help="run directory with a checkpoint")
-    parser.add_argument("--datasets", nargs="+", metavar="NAME", help="default: the run's first test set")
+    from analysis.reporting.tool import add_datasets, tool_parser
+
+    parser = tool_parser(__doc__)
+    add_datasets(parser)
     parser.add_argument("--faces", type=whole(1), default=6, help="faces in the figure (default 6)")
     parser.add_argument(
         "--measure", type=whole(0), default=24, help="faces that faithfulness is measured on (default 24)"
     )
     parser.add_argument("--seed", type=whole(0, MOST_SEED), default=0, help="of the random order")
-    parser.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
-    add_set(parser)
-    add_common(parser)
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
-    from analysis.report import refresh_reports
     from analysis.reporting.sections import folder_of
+    from analysis.reporting.tool import conclude, test_set_of, trained_of
     from common.errors import DataError
     from common.progress import Progress
-    from prediction.trained import load_trained, videos
+    from prediction.trained import videos
 
-    trained = load_trained(arguments.run_dir, [*arguments.set, "with_mask=true"], arguments.device)
-    loader = trained.loader("test", arguments.datasets or trained.config.test_dataset[:1])
+    trained = trained_of(arguments, "with_mask=true")
+    loader = test_set_of(arguments, trained)
     source = Progress(videos(loader), "videos", len(loader.index))
     explained = explain(trained.detector, pick(source, max(arguments.faces, arguments.measure)))
     if not any(entry["maps"] for entry in explained):
@@ -229,12 +228,12 @@ def main(argv: list[str] | None = None) -> int:
             f"{trained.config.model_name} has no layer with places, no attention and no map of its own to show"
         )
     rows = faithfulness(trained.detector, explained[: arguments.measure], arguments.seed)
-    folder = folder_of(trained.path, "heatmaps")
-    _write(folder, explained, arguments.faces, rows)
+    folder = folder_of(trained.path, "gradcam")
+    section = _write(folder, explained, arguments.faces, rows)
     for line in summary(rows):
         print("{}: deletion {} {}, insertion {} {}, inside mask {} {}, {} fakes".format(*line))
     print(folder / "heatmaps.png")
-    refresh_reports([trained.path])
+    conclude(trained, "gradcam", section)
     return 0
 
 

@@ -26,12 +26,14 @@ from analysis.reporting.sheet import Sheet, write_csv, write_sheet
 from common.cli import add_common, run
 from common.errors import DataError
 from common.io import atomic_write
-from common.predictions import Run, has_auc, unique_names
+from common.rundir import RunDir, has_auc, open_run, unique_names
 
 COMPARISON = ("dataset", "level", "a", "b", "auc_a", "auc_b", "difference", "low", "high", "p_delong", "p_bootstrap")
 
 
-def compare_runs(runs: Sequence[Run], names: Sequence[str], level: str = "video", resamples: int = 2000) -> list[dict]:
+def compare_runs(
+    runs: Sequence[RunDir], names: Sequence[str], level: str = "video", resamples: int = 2000
+) -> list[dict]:
     """Compare the AUC of every two runs on every test set that both have.
 
     Rows of the two are matched by video and frame, and both must have the same ones. `p_delong` is DeLong's test (for frames
@@ -72,7 +74,7 @@ def compare_runs(runs: Sequence[Run], names: Sequence[str], level: str = "video"
     return rows
 
 
-def _matched(run_a: Run, run_b: Run, dataset: str) -> tuple[Any, Any, Any, Any]:
+def _matched(run_a: RunDir, run_b: RunDir, dataset: str) -> tuple[Any, Any, Any, Any]:
     """Return label, video, and both runs' probabilities in the same order of frames."""
     import numpy as np
 
@@ -129,7 +131,7 @@ def write_table(table: Table, folder: Path, stem: str) -> list[Path]:
 
 
 def write_leaderboard(
-    groups: Mapping[str, Sequence[Run]],
+    groups: Mapping[str, Sequence[RunDir]],
     folder: Path,
     *,
     within: Sequence[str] | None = None,
@@ -173,7 +175,7 @@ def _comparison_line(row: dict) -> list[str]:
     ]
 
 
-def write_comparison(runs: Sequence[Run], names: Sequence[str], folder: Path) -> list[Path]:
+def write_comparison(runs: Sequence[RunDir], names: Sequence[str], folder: Path) -> list[Path]:
     """Write and print `compare_runs` of both levels, give the runs' reports a section, and return the files' paths."""
     rows = [row for level in ("frame", "video") for row in compare_runs(runs, names, level)]
     sheet = Sheet(
@@ -215,7 +217,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("name at least one run directory, or ask for --published")
     if arguments.compare and len(arguments.runs) < 2:
         raise DataError("--compare needs at least two run directories")
-    runs = [Run(path) for path in arguments.runs]
+    runs = [open_run(path) for path in arguments.runs]
     names = unique_names(runs, arguments.names)
     folder = Path(arguments.out)
     groups = {name: [source] for name, source in zip(names, runs)}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.cli import add_common, run
+from common.rundir import RunDir, open_run
 from common.wording import about_training, remarks
 
 TEMPLATES = Path(__file__).parent / "reporting" / "templates"
@@ -33,11 +34,10 @@ def write_report(run_dir: str | Path) -> Path:
     from analysis.reporting import charts
     from analysis.reporting.faces import example_groups
     from common.io import atomic_write
-    from common.predictions import Run
     from common.style import map_title
 
-    source = Run(run_dir)
-    examples = [entry for name in source.datasets if (entry := example_groups(source.folder(name), name))]
+    source = open_run(run_dir)
+    examples = [entry for name in source.datasets if (entry := example_groups(source.of(name).folder, name))]
     maps = sorted({group["map"] for entry in examples for group in entry["groups"]} - {"image"})
     page = (
         Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
@@ -58,15 +58,14 @@ def write_report(run_dir: str | Path) -> Path:
             sections=charts.section_charts(source.path),
         )
     )
-    path = source.path / "report.html"
-    atomic_write(path, page)
-    return path
+    atomic_write(source.report, page)
+    return source.report
 
 
 def refresh_reports(run_dirs: Sequence[Path]) -> None:
     """Write the reports of these runs again, where they have results; say where they are."""
     for run_dir in dict.fromkeys(run_dirs):
-        if (Path(run_dir) / "results" / "results.json").exists():
+        if RunDir(run_dir).results_file.exists():
             print(f"report: {write_report(Path(run_dir))}")
 
 
@@ -163,7 +162,7 @@ def _by_manipulation(source: Any) -> list[dict[str, Any]]:
 
     rows: list[list[Any]] = []
     for dataset in source.datasets:
-        if not (source.folder(dataset) / "predictions.csv").exists():
+        if not source.of(dataset).predictions.exists():
             continue
         data = source.predictions(dataset)
         groups = data.groups()

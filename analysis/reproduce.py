@@ -22,7 +22,7 @@ from common.errors import DataError
 if TYPE_CHECKING:
     from analysis.reproduction.jobs import Job
     from analysis.reproduction.scale import Scale
-    from common.predictions import Run
+    from common.rundir import RunDir
 
 
 def cross_domain_jobs(scale: Scale, out: Path) -> list[Job]:
@@ -45,12 +45,12 @@ def ablation_jobs(scale: Scale, out: Path) -> list[Job]:
     return scale.ablation_jobs(out)
 
 
-def _grouped(jobs: Sequence[Job]) -> dict[str, list[Run]]:
-    from common.predictions import Run
+def _grouped(jobs: Sequence[Job]) -> dict[str, list[RunDir]]:
+    from common.rundir import open_run
 
-    groups: dict[str, list[Run]] = {}
+    groups: dict[str, list[RunDir]] = {}
     for job in jobs:
-        groups.setdefault(job.title, []).append(Run(job.run_dir))
+        groups.setdefault(job.title, []).append(open_run(job.run_dir))
     return groups
 
 

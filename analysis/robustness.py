@@ -211,11 +211,11 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     from analysis.report import refresh_reports
     from analysis.reporting.sections import folder_of
-    from common.predictions import Run, unique_names
     from common.progress import Progress
+    from common.rundir import open_run, unique_names
     from prediction.trained import load_trained, videos
 
-    names = unique_names([Run(path) for path in arguments.runs], arguments.names)
+    names = unique_names([open_run(path) for path in arguments.runs], arguments.names)
     wanted = conditions(arguments.kinds, arguments.severities)
     everything: list[dict] = []
     for name, run_dir in zip(names, arguments.runs):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from common.cli import add_common, add_set, run, whole
+from common.cli import run, whole
 
 if TYPE_CHECKING:
     from prediction.trained import Video
@@ -105,13 +105,12 @@ def write_spectra(spectra: dict[str, dict[str, NDArray]], folder: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("run_dir", metavar="RUN_DIR", help="run directory: its config.yaml says where the data are")
+    from analysis.reporting.tool import tool_parser
+
+    parser = tool_parser(__doc__, "run directory: its config.yaml says where the data are")
     parser.add_argument("--datasets", nargs="+", metavar="NAME", help="default: the run's test_dataset")
     parser.add_argument("--split", choices=("val", "test"), default="test")
     parser.add_argument("--frames", type=whole(1), default=8, help="frames of a video (default 8)")
-    add_set(parser)
-    add_common(parser)
     return parser
 
 
@@ -119,19 +118,20 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
     from analysis.report import refresh_reports
-    from analysis.reporting.sections import Section, folder_of, write_section
+    from analysis.reporting.sections import Section, write_section
     from common.progress import Progress
+    from common.rundir import open_run
     from prediction.trained import videos
     from training.config import load_config
     from training.dataset import build_loader
 
-    path = Path(arguments.run_dir)
-    config = load_config(path / "config.yaml", arguments.set, mode="test")
+    run_dir = open_run(arguments.run_dir)
+    config = load_config(run_dir.config, arguments.set, mode="test")
     spectra = {}
     for dataset in arguments.datasets or config.test_dataset:
         loader = build_loader(config, arguments.split, dataset)
         spectra[dataset] = collect(Progress(videos(loader), f"{dataset}, videos", len(loader.index)), arguments.frames)
-    folder = folder_of(path, "spectra")
+    folder = run_dir.analysis("spectra")
     write_spectra(spectra, folder)
     text = (
         "Azimuthal average of the log power spectrum of the face crops at the detector's input resolution; bands are 95 % "
@@ -141,7 +141,7 @@ def main(argv: list[str] | None = None) -> int:
         folder, Section("Frequency spectra", text, ["spectra.png"], ["Spectra of real and fake, and their difference"])
     )
     print(folder / "spectra.csv")
-    refresh_reports([path])
+    refresh_reports([run_dir.path])
     return 0
 
 

@@ -21,12 +21,12 @@ from common.errors import DataError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from common.predictions import Run
+    from common.rundir import RunDir
 
 MOST_NAMES = 7  # as many as there are pairs of colour and mark
 
 
-def gather_features(source: Run, datasets: list[str]) -> dict[str, NDArray]:
+def gather_features(source: RunDir, datasets: list[str]) -> dict[str, NDArray]:
     """Return the features of several test sets together; `dataset` names where a row comes from."""
     parts = [source.features(name) | {"dataset": np.array([name])} for name in datasets]
     sizes = [len(part["feat"]) for part in parts]
@@ -96,14 +96,14 @@ def numbers(data: dict[str, NDArray], rng: np.random.Generator) -> dict[str, Any
     }
 
 
-def write_run(source: Run, datasets: list[str], methods: list[str], points: int, seed: int) -> dict[str, Any]:
+def write_run(source: RunDir, datasets: list[str], methods: list[str], points: int, seed: int) -> dict[str, Any]:
     """Write figures, features.json and the report section of one run; return its numbers."""
     from analysis.measures.features import subsample
     from analysis.reporting.sections import Section, folder_of, write_section
     from common import style
     from common.io import write_json
 
-    folder = folder_of(source.path, "features")
+    folder = folder_of(source.path, "tsne")
     data = gather_features(source, datasets)
     found = {name: numbers(gather_features(source, [name]), np.random.default_rng(seed)) for name in datasets}
     write_json(folder / "features.json", found)
@@ -170,10 +170,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
     from analysis.report import refresh_reports
-    from common.predictions import Run, unique_names
     from common.progress import Progress
+    from common.rundir import open_run, unique_names
 
-    runs = [Run(path) for path in arguments.runs]
+    runs = [open_run(path) for path in arguments.runs]
     for name, source in Progress(list(zip(unique_names(runs, arguments.names), runs)), "runs", len(runs)):
         datasets = arguments.datasets or list(source.datasets)
         for dataset, row in write_run(source, datasets, arguments.methods, arguments.points, arguments.seed).items():

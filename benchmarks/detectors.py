@@ -20,7 +20,7 @@ import yaml
 from analysis.reproduction.jobs import Job, run_missing
 from benchmarks import row
 from common.errors import DataError
-from common.io import read_json
+from common.rundir import RunDir
 
 SETTINGS = Path(__file__).with_suffix(".yaml")
 YAMLS = Path(__file__).parents[1] / "training" / "config" / "detector"
@@ -43,7 +43,7 @@ def short_jobs(names: Sequence[str] | None = None) -> list[Job]:
 
 def losses(run_dir: Path) -> dict[str, np.ndarray]:
     """Return each loss of a run, step by step, `overall` first; NaN where it was not finite."""
-    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = RunDir(run_dir).history()
     # A run that was cut off and begun again has written its first steps twice.
     steps = list({line["step"]: line for line in lines if f"{_LOSS}overall" in line}.values())
     names = [key.removeprefix(_LOSS) for key in steps[0] if key.startswith(_LOSS)] if steps else []
@@ -65,14 +65,14 @@ def summary(job: Job) -> dict[str, Any]:
     """Return a finished run's row."""
     terms = losses(job.run_dir)
     if not terms:
-        raise DataError(f"{job.run_dir / 'metrics.jsonl'} holds no losses; delete {job.run_dir} and run it again")
+        raise DataError(f"{RunDir(job.run_dir).history_file} holds no losses; delete {job.run_dir} and run it again")
     first, last = fifths(terms["overall"])
     told = [
         f"{name} {a:.3g} → {b:.3g}" for name, (a, b) in ((n, fifths(v)) for n, v in terms.items()) if name != "overall"
     ]
     dead = [name for name, values in terms.items() if not alive(values)]
-    results = read_json(job.run_dir / "results" / "results.json")
-    scores = [f"{name} {found['frame']['auc']['value']:.3f}" for name, found in results["datasets"].items()]
+    datasets = RunDir(job.run_dir).datasets
+    scores = [f"{name} {found['frame']['auc']['value']:.3f}" for name, found in datasets.items()]
     config = job.config()
     text = f"{', '.join(told)}; AUC {', '.join(scores)}; {_seconds(job.run_dir):.0f} s"
     name = f"{job.title}, {config.resolution} px, {len(terms['overall'])} × {config.train_batchSize}"
@@ -81,7 +81,7 @@ def summary(job: Job) -> dict[str, Any]:
 
 def _seconds(run_dir: Path) -> float:
     """Return how long a run took, from its first file to its last."""
-    first, last = run_dir / "config.yaml", run_dir / "results" / "results.json"
+    first, last = RunDir(run_dir).config, RunDir(run_dir).results_file
     return last.stat().st_mtime - first.stat().st_mtime
 
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import ConfigError, DataError, WeightsError
+from common.errors import DataError
 from common.means import mean_score
+from common.rundir import RunDir
 from common.wording import about_training
 from prediction.operating_point import LEVELS, OperatingPoint, read_points
 from training.metrics.decision import called_fake
@@ -103,45 +104,18 @@ class Predictor:
         overrides: Sequence[str] = (),
         faces: Any = None,
     ):
-        source = Path(source)
-        if not source.exists():
-            raise ConfigError(f"there is no {source}; give a run directory, or a detector YAML with its weights")
-        run = source if source.is_dir() else source.parent if source.name == "config.yaml" else None
-        self.points, self.remark = {level: OperatingPoint(level) for level in LEVELS}, ""
-        self.data_note: str | None = None
-        if run is not None and weights is None:
-            self._load_run(run, device, overrides)
-        elif weights is not None:
-            self._load_file(run / "config.yaml" if run else source, Path(weights), device, overrides)
-        else:
-            raise WeightsError(f"no weights to predict with: give a run directory, or weights for {source}")
-        self._faces = faces
-
-    def _load_run(self, run: Path, device: str | None, overrides: Sequence[str]) -> None:
         from prediction.trained import load_trained
 
-        trained = load_trained(run, overrides, device)
+        trained = load_trained(source, overrides, device, weights)
         self.config, self.detector, self.weights = trained.config, trained.detector, trained.weights
-        self.trained_on = list(trained.config.train_dataset)
-        self.data_note = trained.config.data_note
-        self.points, self.remark = read_points(run / "checkpoints" / "operating_point.json", trained.fingerprint())
-
-    def _load_file(self, yaml: Path, weights: Path, device: str | None, overrides: Sequence[str]) -> None:
-        from common.device import pick_device
-        from training.batch import DataInfo
-        from training.config import load_config
-        from training.detectors import build_detector
-        from training.trainer.checkpoint import own_content
-
-        target = pick_device(device)
-        self.config, self.weights = load_config(yaml, list(overrides), mode="test"), weights
-        own = own_content(weights)
-        info = DataInfo.from_dict(own["data_info"]) if own.get("data_info") else None
-        detector = build_detector(self.config, data_info=info, pretrained=False)
-        detector.load_weights(weights)
-        self.detector = detector.to(target).eval()
-        self.trained_on = list(own.get("config", {}).get("train_dataset", []))
-        self.data_note = own.get("config", {}).get("data_note")
+        # A run's settings are those of its training, other people's weights say nothing of theirs.
+        training = trained.config.model_dump() if weights is None else trained.trained_with
+        self.trained_on = list(training.get("train_dataset", []))
+        self.data_note: str | None = training.get("data_note")
+        self.points, self.remark = {level: OperatingPoint(level) for level in LEVELS}, ""
+        if weights is None:
+            self.points, self.remark = read_points(RunDir(trained.path).operating_point, trained.fingerprint())
+        self._faces = faces
 
     @property
     def threshold(self) -> float:

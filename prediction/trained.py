@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.cli import add_set
-from common.errors import WeightsError
+from common.errors import ConfigError, WeightsError
+from common.rundir import run_meant
 
 if TYPE_CHECKING:
     from training.config import Config
@@ -23,13 +24,19 @@ if TYPE_CHECKING:
 
 @dataclass
 class Trained:
-    """A detector in evaluation mode with the configuration and data info that it was trained with."""
+    """A detector in evaluation mode with the configuration in use and what its weights say of their training.
+
+    Attributes:
+        path: the run directory, or the folder of the weight file.
+        trained_with: the settings of the training; empty for somebody else's weights.
+    """
 
     path: Path
     config: Config
     detector: Detector
     info: DataInfo | None
     weights: Path
+    trained_with: dict[str, Any]
 
     def loader(self, split: Any, dataset: str | Sequence[str] | None = None) -> Loader:
         """Return the loader of a split, of the configured datasets or of those named."""
@@ -53,34 +60,40 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add_set(parser)
 
 
-def load_trained(run_dir: str | Path, overrides: Sequence[str] = (), device: str | None = None) -> Trained:
-    """Rebuild a run's detector from its configuration and its best, else last, checkpoint.
+def load_trained(
+    source: str | Path,
+    overrides: Sequence[str] = (),
+    device: str | None = None,
+    weights: str | Path | None = None,
+) -> Trained:
+    """Rebuild a trained detector.
+
+    Args:
+        source: a run directory or its config.yaml, or a detector's YAML together with `weights`.
+        overrides: keys of the configuration, `key=value`.
+        weights: a weight file; None takes the run's best checkpoint, else its last.
 
     Raises:
-        WeightsError: the run kept no checkpoint, or it does not fit.
+        ConfigError: there is no such source. WeightsError: there are no weights, or they do not fit.
     """
-    import torch
-
     from common.device import pick_device
     from training.config import load_config
-    from training.dataset import DataInfo
-    from training.detectors import build_detector
+    from training.trainer.rebuild import rebuild
 
-    run_dir, target = Path(run_dir), pick_device(device)
-    config = load_config(run_dir / "config.yaml", list(overrides), mode="test")
-    found = [path for name in ("best", "last") if (path := run_dir / "checkpoints" / f"{name}.pth").exists()]
-    if not found:
-        raise WeightsError(f"{run_dir} keeps no checkpoint (checkpoints/best.pth or last.pth); train it with save_ckpt")
-    try:
-        content = torch.load(found[0], map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise WeightsError(
-            f"{found[0]} cannot be read ({type(error).__name__}); it may be truncated: copy it again, or remove it"
-        ) from error
-    info = DataInfo.from_dict(content["data_info"]) if content.get("data_info") else None
-    detector = build_detector(config, data_info=info, pretrained=False)
-    detector.load_weights(found[0])
-    return Trained(run_dir, config, detector.to(target).eval(), info, found[0])
+    if not Path(source).exists():
+        raise ConfigError(f"there is no {source}; give a run directory, or a detector YAML with its weights")
+    run = run_meant(source)
+    if weights is not None:
+        file = Path(weights)
+    elif run is not None:
+        file = run.kept_weights()
+    else:
+        raise WeightsError(f"no weights to predict with: give a run directory, or weights for {source}")
+    target = pick_device(device)
+    config = load_config(run.config if run else source, list(overrides), mode="test")
+    rebuilt = rebuild(config, file, target)
+    path = run.path if run else file.parent
+    return Trained(path, config, rebuilt.detector, rebuilt.info, file, rebuilt.trained_with)
 
 
 @dataclass

@@ -1,34 +1,155 @@
-"""What train.py and test.py share: put together a detector, its loaders and a run directory, evaluate, report."""
+"""A training and a test from beginning to end: what `train.py` and `test.py` do once their command line is read."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import logging
 from pathlib import Path
 from typing import Any
 
-from common.errors import ConfigError, DataError
+import torch
+
+from analysis.report import write_report
+from common.errors import ConfigError, DataError, WeightsError
 from common.io import read_json, write_json
-from common.rundir import RunDir
+from common.rundir import RunDir, new_run_dir, run_meant
 from common.wording import about_training, remarks
+from training.config import CONFIG_DIR, config_text, load_config
 from training.config.schema import Config
-from training.dataset import DataInfo, build_loader
-from training.dataset.index.selection import load_index
-from training.dataset.loader import Loader, has_split
+from training.dataset import DataInfo
+from training.dataset.loader import Loader
 from training.detectors import build_detector
 from training.detectors.base import Detector
-from training.trainer import results
-from training.trainer.checkpoint import fingerprint, own_content
+from training.trainer import distributed, results
+from training.trainer.checkpoint import check_resumable, fingerprint, newest_checkpoint, own_content
 from training.trainer.distributed import Process
 from training.trainer.environment import describe_environment
 from training.trainer.evaluator import predict
+from training.trainer.journal import open_log
+from training.trainer.loaders import test_loaders, training_loaders
+from training.trainer.rebuild import rebuild
+from training.trainer.trainer import Trainer
 
 log = logging.getLogger("clipdeepfake")
+DEMO = CONFIG_DIR / "detector" / "demo.yaml"
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train as the command line of `train.py` says, test the result, write the report."""
+    open_log(None)
+    if args.resume == "auto" and not args.log_dir:
+        raise ConfigError("--resume auto needs --log_dir, the run directory to look in")
+    config = load_config(args.detector_path or DEMO, overrides_from(args))
+    process = distributed.start(args.device, args.ddp)
+    if args.detector_path is None and process.main:
+        _say_that_it_is_the_demo(config, args.train_dataset is not None)
+    try:
+        _train(args, config, process)
+    finally:
+        distributed.stop()
+
+
+def _train(args: argparse.Namespace, config: Config, process: Process) -> None:
+    # All of this before anything is written: wrong data or weights leave no run directory behind, and a run there as it was.
+    train_loader, val_loader, note = training_loaders(config, process)
+    tests = test_loaders(config, train_loader.info, process) if config.test_dataset else {}
+    run = _run_dir(args.log_dir, config, process)
+    resume_from = process.broadcast(newest_checkpoint(args.resume, run) if process.main else None)
+    detector = make_detector(config, train_loader.info, process, pretrained=resume_from is None)
+    if resume_from is not None:
+        check_resumable(resume_from, detector)
+    _take(run, config, process, "train", keep_config=False)
+    try:
+        trainer = Trainer(detector, config, process, run, train_loader, val_loader)
+        if resume_from is not None:
+            trainer.resume(resume_from)
+        log.info("checkpoint selection: %s", note)
+        trainer.fit()
+        _test_trained(trainer, tests, note)
+    finally:
+        run.release()
+
+
+def _test_trained(trainer: Trainer, tests: dict[str, Loader], note: str) -> None:
+    """Test the weights that a training ended with: the best by validation, else the last."""
+    config, process, run, best = trainer.config, trainer.process, trainer.run, trainer.best
+    if not tests:
+        trainer.conclude({})
+        log.info("no test_dataset is named; training ends here")
+        return
+    if config.save_ckpt and best is not None:
+        process.barrier()
+        trainer.detector.load_weights(run.best)
+    metrics = evaluate_all(trainer.detector, tests, config, process, run)
+    if not process.main:
+        return
+    trainer.conclude(metrics)
+    if best is None and trainer.val_loader is not None:
+        note = "no validation score of this run is known; the last checkpoint is the result"
+    if config.save_ckpt:
+        conclude(run, config, metrics, run.last if best is None else run.best, selection(config, best, note))
+    else:
+        unkept = selection(config, None, "no checkpoint was kept; the weights of the last step were tested")
+        conclude(run, config, metrics, None, unkept)
+
+
+def test(args: argparse.Namespace) -> None:
+    """Test as the command line of `test.py` says, and write the report."""
+    open_log(None)
+    source = run_meant(args.detector_path)
+    config = load_config(source.config if source else args.detector_path, overrides_from(args), mode="test")
+    weights = args.weights_path or (source.weights if source else None)
+    if weights is None:
+        raise WeightsError(f"no weights to test: give --weights_path ({args.detector_path} carries none)")
+    process = distributed.start(args.device, args.ddp)
+    try:
+        rebuilt = rebuild(config, weights, process.device)
+        loaders = test_loaders(config, rebuilt.info, process)
+        run = _run_dir(args.log_dir or (str(source.path) if source else None), config, process, "test")
+        _take(run, config, process, "test", keep_config=True)
+        metrics = evaluate_all(rebuilt.detector, loaders, config, process, run)
+        if process.main:
+            given = {"split": None, "note": "weights were given"} if args.weights_path else None
+            conclude(run, config, metrics, Path(weights), given)
+            run.release()
+    finally:
+        distributed.stop()
+
+
+test.__test__ = False  # type: ignore[attr-defined]  # of pytest's business it is none
+
+
+def _say_that_it_is_the_demo(config: Config, own_data: bool) -> None:
+    log.info(
+        "no --detector_path: this trains the demo, %s on %s%s; for another, --detector_path "
+        "training/config/detector/<name>.yaml (python -m training.detectors lists them)",
+        config.model_name,
+        ", ".join(config.train_dataset),
+        "" if own_data else ", synthetic faces that `make demo-data` renders",
+    )
+
+
+def _run_dir(given: str | None, config: Config, process: Process, word: str | None = None) -> RunDir:
+    """Return the run directory, the same on every process."""
+    parent = Path(config.log_dir, config.model_name)
+    return RunDir(process.broadcast(new_run_dir(given, parent, config.task_target, word).path))
+
+
+def _take(run: RunDir, config: Config, process: Process, program: str, keep_config: bool) -> None:
+    """Hold the run directory on the main process, open its log there, and write the configuration."""
+    if not process.main:
+        open_log(None, quiet=True)
+        return
+    run.take()
+    open_log(run.log_file(program))
+    log.info("run directory: %s", run.path)
+    if not (keep_config and run.config.exists()):
+        run.write_config(config_text(config))
 
 
 def overrides_from(args: Any) -> list[str]:
     """Return the flags that have a key of their own, and `--set`, as `key=value` texts."""
-    import json
-
     keys = {"train_dataset": args.__dict__.get("train_dataset"), "test_dataset": args.test_dataset}
     keys |= {"manualSeed": args.seed, "task_target": args.__dict__.get("task_target") or None}
     keys |= {"max_steps": args.__dict__.get("max_steps"), "save_feat": False if args.no_save_feat else None}
@@ -37,90 +158,10 @@ def overrides_from(args: Any) -> list[str]:
     return said + list(args.set or [])
 
 
-def training_loaders(config: Config, process: Process) -> tuple[Loader, Loader | None, str]:
-    """Return the training loader, the validation loader or None, and a sentence on what selects the checkpoint.
-
-    Validation videos that are also trained on or tested are left out, under whatever dataset name: scores on the former say
-    nothing, and selecting on the latter would be selecting on the test.
-    """
-    if not config.train_dataset:
-        raise ConfigError("train_dataset is empty; name at least one dataset in the YAML or with --train_dataset")
-    ranks = {"rank": process.rank, "world_size": process.world_size}
-    train = build_loader(config, "train", **ranks)
-    missing = _absent(train)
-    if missing and not (missing == "fake" and train.recipe.makes_fakes):
-        raise DataError(
-            f"{', '.join(config.train_dataset)}: the train split holds no {missing} video, and nothing can be learned from one "
-            "class; add a dataset that has them to train_dataset"
-        )
-    wanted = config.val_dataset or config.train_dataset
-    having = [name for name in wanted if has_split(config, name, "val")]
-    if not having:
-        if config.val_dataset:
-            raise DataError(f"val_dataset {', '.join(wanted)} has no `val` split; name a dataset that has one, or null")
-        return train, None, "no validation split exists; the last checkpoint is the result"
-    tested = {
-        f"are in the test set {name} too": load_index(config, [name], "test", train.info)
-        for name in config.test_dataset
-    }
-    listed = sum(len(load_index(config, [name], "val", train.info)) for name in having)
-    val = build_loader(_images_only(config), "val", having, data_info=train.info, apart_from=tested, **ranks)
-    left_out = listed - len(val.index)  # not of the loader: a process may have no batch of a small set
-    why = f"{left_out} of {listed} validation videos are trained on or stand in a test set and are left out"
-    missing = _absent(val)
-    if missing and left_out:
-        rest = f"the others are all {'fake' if missing == 'real' else 'real'}" if len(val.index) else "none is left"
-        return train, None, f"{why}, {rest}; the last checkpoint is the result"
-    if missing:
-        raise DataError(
-            f"{', '.join(having)}: the validation split holds no {missing} video, and no checkpoint can be chosen by one class; "
-            "name a dataset that has both with val_dataset"
-        )
-    note = f"best {config.metric_level} {config.metric_scoring} on the validation split of {', '.join(having)}"
-    return train, val, f"{note} ({why})" if left_out else note
-
-
-def _absent(loader: Loader) -> str | None:
-    """Return `real` or `fake` where a split holds no video of it."""
-    labels = loader.index.label_counts()
-    return next((word for word, label in (("real", 0), ("fake", 1)) if not labels[label]), None)
-
-
-def _images_only(config: Config) -> Config:
-    """Return the configuration of loaders that a detector only predicts on: masks and landmarks are for training.
-
-    So a detector taught with masks is tested on datasets that never had any.
-    """
-    return config.model_copy(update={"with_mask": False, "with_landmark": False})
-
-
 def make_detector(config: Config, info: DataInfo | None, process: Process, pretrained: bool) -> Detector:
     """Build the detector from the run's seed, the same on every process, on its device."""
-    import torch
-
     torch.manual_seed(config.manualSeed)
     return build_detector(config, data_info=info, pretrained=pretrained).to(process.device)
-
-
-def test_loaders(config: Config, info: DataInfo | None, process: Process) -> dict[str, Loader]:
-    """Return a loader per test set, all of them checked before the first is run; sets of one class are named."""
-    if not config.test_dataset:
-        raise ConfigError("test_dataset is empty; name at least one dataset in the YAML or with --test_dataset")
-    loaders, ranks = {}, {"rank": process.rank, "world_size": process.world_size}
-    for name in config.test_dataset:
-        loader = build_loader(_images_only(config), "test", name, data_info=info, **ranks)
-        if not len(loader.index):
-            raise DataError(
-                f"{name}: its test split holds no video; look at its index, or leave it out of test_dataset"
-            )
-        if missing := _absent(loader):
-            log.warning(
-                "%s: its test split holds no %s video; what needs both classes, AUC first of all, is absent from its figures",
-                name,
-                missing,
-            )
-        loaders[name] = loader
-    return loaders
 
 
 def evaluate_all(
@@ -141,7 +182,7 @@ def evaluate_all(
         if predictions is None:
             continue
         found[name] = results.score(predictions, config, name, one_class=True)
-        results.write_dataset(run.results / name, predictions, found[name], config.save_feat)
+        results.write_dataset(run.of(name), predictions, found[name], config.save_feat)
         if predictions.skipped:
             log.warning(
                 "%s: %d samples could not be read; see results/%s/skipped.txt", name, len(predictions.skipped), name
@@ -187,9 +228,7 @@ def conclude(
         "datasets": {**kept, **metrics},
         "environment": describe_environment(),
     }
-    write_json(run.results / "results.json", summary)
-    from analysis.report import write_report
-
+    write_json(run.results_file, summary)
     report = write_report(run.path)
     if training["data_note"]:
         log.info("%s", about_training(training["data_note"]))
@@ -197,7 +236,7 @@ def conclude(
         log.info("\n%s", results.table(metrics, level))
     for sentence in remarks(metrics):
         log.info("%s", sentence)
-    log.info("\nresults: %s\nreport:  %s", run.results / "results.json", report)
+    log.info("\nresults: %s\nreport:  %s", run.results_file, report)
 
 
 def selection(config: Config, best: dict[str, Any] | None, note: str) -> dict[str, Any]:
@@ -224,13 +263,13 @@ def _earlier_results(run: RunDir, digest: str | None, metrics: dict[str, Any]) -
     Else return nothing, and take away what it told of: the files of test sets that are not among the new `metrics`, and the
     analyses of those results that the report would show.
     """
-    path = run.results / "results.json"
+    path = run.results_file
     if not path.exists():
         return {}
     try:
         before = read_json(path)
     except DataError as error:
-        log.warning("%s; it is written anew", error)
+        log.warning("%s; it is written again", error)
         return {}
     if digest and isinstance(before, dict) and before.get("fingerprint") == digest:
         return before
@@ -238,8 +277,8 @@ def _earlier_results(run: RunDir, digest: str | None, metrics: dict[str, Any]) -
     log.warning(
         "%s held results of other weights or settings (%s); they are replaced", path, ", ".join(there) or "no dataset"
     )
-    results.remove_sets(run.results, keep=set(metrics))
-    sections = sorted((run.path / "analysis").glob("*/section.json"))
+    run.remove_tests(keep=set(metrics))
+    sections = run.sections()
     for section in sections:
         section.unlink()
     if sections:

@@ -6,7 +6,6 @@
 """
 
 import argparse
-from pathlib import Path
 
 from common.cli import MOST_SEED, add_common, add_set, run, whole
 
@@ -38,52 +37,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Parse, build, test, report."""
+    """Parse, test, report."""
     args = parser().parse_args()
-    from common.errors import WeightsError
-    from common.rundir import RunDir, new_run_dir
-    from training import session as runs
-    from training.config import config_text, load_config
-    from training.trainer import distributed
-    from training.trainer.checkpoint import data_info_of
-    from training.trainer.journal import open_log
+    from training.session import test
 
-    open_log(None)
-    source = Path(args.detector_path)
-    tested_run = (
-        RunDir(source if source.is_dir() else source.parent)
-        if source.name == "config.yaml" or source.is_dir()
-        else None
-    )
-    config = load_config(tested_run.config if tested_run else source, runs.overrides_from(args), mode="test")
-    weights = args.weights_path
-    if weights is None and tested_run:
-        weights = next((path for path in (tested_run.best, tested_run.last) if path.exists()), None)
-    if weights is None:
-        raise WeightsError(f"no weights to test: give --weights_path ({args.detector_path} carries none)")
-    process = distributed.start(args.device, args.ddp)
-    try:
-        info = data_info_of(weights)
-        detector = runs.make_detector(config, info, process, pretrained=False)
-        detector.load_weights(weights)
-        loaders = runs.test_loaders(config, info, process)
-        log_dir = args.log_dir or (str(tested_run.path) if tested_run else None)
-        parent = Path(config.log_dir, config.model_name)
-        folder = RunDir(process.broadcast(new_run_dir(log_dir, parent, config.task_target, "test").path))
-        if process.main:
-            folder.take()
-            open_log(folder.path / "test.log")
-            if not folder.config.exists():
-                folder.write_config(config_text(config))
-        else:
-            open_log(None, quiet=True)
-        metrics = runs.evaluate_all(detector, loaders, config, process, folder)
-        if process.main:
-            given = {"split": None, "note": "weights were given"} if args.weights_path else None
-            runs.conclude(folder, config, metrics, Path(weights), given)
-            folder.release()
-    finally:
-        distributed.stop()
+    test(args)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from analysis.curves import auc_caption, draw_det, draw_histogram, draw_roc
 from analysis.reporting.sections import read_sections
 from common import style
 from common.errors import DataError
-from common.predictions import Predictions, Run
+from common.predictions import Predictions
+from common.rundir import RunDir
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,9 +21,9 @@ SIZE = (4.2, 3.9)
 WIDEST = 960  # CSS pixels of a tool's figure
 
 
-def curve_charts(source: Run) -> list[Chart]:
+def curve_charts(source: RunDir) -> list[Chart]:
     """Return ROC and DET over all test sets of both classes, and a score histogram per test set; frame level."""
-    having = [name for name in source.datasets if (source.folder(name) / "predictions.csv").exists()]
+    having = [name for name in source.datasets if source.of(name).predictions.exists()]
     if not having:
         return []
     curves = {name: source.predictions(name) for name in having}
@@ -34,7 +35,7 @@ def curve_charts(source: Run) -> list[Chart]:
     return charts
 
 
-def ranked_charts(source: Run, curves: dict[str, Predictions]) -> list[Chart]:
+def ranked_charts(source: RunDir, curves: dict[str, Predictions]) -> list[Chart]:
     """Return the ROC and the DET of test sets of both classes; nothing of none."""
     if not curves:
         return []

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from common.datasets import family
-from common.predictions import Run, has_auc
+from common.rundir import RunDir, has_auc
 from common.wording import about_training
 
 PUBLISHED = Path(__file__).parents[1] / "reference" / "published_auc.csv"
@@ -123,7 +123,7 @@ def short_name(dataset: str) -> str:
     return ALIASES.get(dataset, dataset)
 
 
-def run_entry(source: Run, name: str, level: str) -> Entry:
+def run_entry(source: RunDir, name: str, level: str) -> Entry:
     """Return the AUCs of a run at a level; a test set of one class has none."""
     figures = {}
     for dataset, metrics in source.datasets.items():
@@ -135,7 +135,7 @@ def run_entry(source: Run, name: str, level: str) -> Entry:
     return Entry(name, figures, note, within=_domain_of([source]))
 
 
-def seeds_entry(sources: Sequence[Run], name: str, level: str) -> Entry:
+def seeds_entry(sources: Sequence[RunDir], name: str, level: str) -> Entry:
     """Return one detector trained with several seeds as one entry: mean AUC, and mean ∓ standard deviation; see `Entry`.
 
     A test set that not every run has is left out. One run alone is `run_entry`, with its interval over videos.
@@ -152,7 +152,7 @@ def seeds_entry(sources: Sequence[Run], name: str, level: str) -> Entry:
     return Entry(name, figures, entries[0].source, seeds=len(entries), within=_domain_of(sources))
 
 
-def within_of(sources: Sequence[Run]) -> list[str]:
+def within_of(sources: Sequence[RunDir]) -> list[str]:
     """Return the test sets of the domain that all these runs were trained in: what they were trained on, and its family.
 
     The parts and compressions of FaceForensics++ are one domain, and so are the versions of Celeb-DF; FaceShifter is none of
@@ -171,7 +171,7 @@ def _domain(dataset: str) -> str:
     return base if base in ("FaceShifter", "Fsh") else family(base)
 
 
-def _domain_of(sources: Sequence[Run]) -> frozenset[str]:
+def _domain_of(sources: Sequence[RunDir]) -> frozenset[str]:
     return frozenset(short_name(name) for name in within_of(sources))
 
 

@@ -12,6 +12,11 @@ from pathlib import Path
 
 from common.errors import DataError
 from common.io import atomic_write, read_json, write_json
+from common.rundir import RunDir
+
+# Folders of tools that were called otherwise once.
+_FORMER = {"gradcam": "heatmaps", "tsne": "features"}
+_FILE = "section.json"
 
 
 @dataclass
@@ -34,18 +39,21 @@ class Section:
 
 def folder_of(run_dir: Path, tool: str) -> Path:
     """Return where `tool` writes for this run."""
-    return Path(run_dir) / "analysis" / tool
+    return RunDir(run_dir).analysis(tool)
 
 
 def write_section(folder: Path, section: Section) -> None:
-    """Write section.json; the report of the run shows it from then on."""
-    write_json(folder / "section.json", asdict(section))
+    """Write section.json; the report of the run shows it from then on, and no longer one under the tool's former name."""
+    former = _FORMER.get(folder.name)
+    if former:
+        (folder.with_name(former) / _FILE).unlink(missing_ok=True)
+    write_json(folder / _FILE, asdict(section))
 
 
 def read_sections(run_dir: Path) -> list[tuple[Path, Section]]:
     """Return the sections of a run with their folders, sorted by tool."""
     found = []
-    for path in sorted((Path(run_dir) / "analysis").glob("*/section.json")):
+    for path in RunDir(run_dir).sections():
         try:
             found.append((path.parent, Section(**read_json(path))))
         except TypeError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from common.errors import ConfigError, ProjectError
+from common.rundir import RunDir
 
 if TYPE_CHECKING:
     from training.config import Config
@@ -39,7 +40,7 @@ class Job:
     @property
     def tested(self) -> bool:
         """Whether the run has results."""
-        return (self.run_dir / "results" / "results.json").exists()
+        return RunDir(self.run_dir).results_file.exists()
 
     def config(self) -> Config:
         """Return the configuration that is asked for; ConfigError when it is none."""
@@ -76,7 +77,7 @@ def is_done(job: Job) -> bool:
     """
     from training.config import load_config
 
-    kept = job.run_dir / "config.yaml"
+    kept = RunDir(job.run_dir).config
     if not kept.exists():
         return False
     before, now = (dict(_flat(config)) for config in (load_config(kept, quiet=True), job.config()))

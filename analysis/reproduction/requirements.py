@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from analysis.reproduction.jobs import Job
 from common.datasets import plain_name
 from common.errors import ProjectError
+from common.rundir import RunDir
 
 if TYPE_CHECKING:
     from training.config import Config
@@ -140,7 +141,7 @@ def _look_at(config: Config, dataset: str, split: str, fewest: int | None) -> No
 
 
 def _missing_weights(config: Config, job: Job, seen: set[str], fetch: bool) -> Iterator[str]:
-    resumes = any((job.run_dir / "checkpoints").glob("*.pth"))
+    resumes = any(RunDir(job.run_dir).checkpoints.glob("*.pth"))
     if config.pretrained is None or resumes or not _first_time(config, _WEIGHTS, "weights", seen):
         return
     from training.dataset import DataInfo

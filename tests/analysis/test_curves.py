@@ -5,7 +5,7 @@ from sklearn.metrics import roc_auc_score
 from analysis.curves import auc_caption, draw_det, draw_histogram, draw_roc, main, thin
 from common import style
 from common.errors import DataError
-from common.predictions import Run
+from common.rundir import open_run
 
 
 def test_thinning_keeps_the_curve():
@@ -20,7 +20,7 @@ def test_thinning_keeps_the_curve():
 
 
 def test_roc_line_encloses_the_area_it_names(run_dir):
-    data = Run(run_dir).predictions("DFDCP")
+    data = open_run(run_dir).predictions("DFDCP")
     with style.figure() as (_, axes):
         draw_roc(axes, {"DFDCP": data})
         line = next(line for line in axes.get_lines() if line.get_label() == "DFDCP")
@@ -32,7 +32,7 @@ def test_roc_line_encloses_the_area_it_names(run_dir):
 
 def test_det_of_normal_scores_is_a_straight_line(run_dir):
     rng = np.random.default_rng(0)
-    data = Run(run_dir).predictions("DFDCP")
+    data = open_run(run_dir).predictions("DFDCP")
     score = np.concatenate([rng.normal(0, 1, 20_000), rng.normal(1.5, 1, 20_000)])
     made = type(data)(
         np.arange(40_000).astype(str),
@@ -52,7 +52,7 @@ def test_det_of_normal_scores_is_a_straight_line(run_dir):
 
 
 def test_histogram_holds_each_class_whole(run_dir):
-    data = Run(run_dir).predictions("DFDCP")
+    data = open_run(run_dir).predictions("DFDCP")
     with style.figure() as (_, axes):
         draw_histogram(axes, data, "DFDCP")
         totals = [patch.get_data().values.sum() for patch in axes.patches]

@@ -76,11 +76,11 @@ def test_batch_has_what_a_loader_gives():
 
 def test_auc_of_a_run_is_the_mean_over_its_test_sets(run_dir, tmp_path):
     value, names = mean_auc(str(run_dir))
-    from common.predictions import Run
+    from common.rundir import open_run
 
-    aucs = [metrics["frame"]["auc"]["value"] for metrics in Run(run_dir).datasets.values()]
+    aucs = [metrics["frame"]["auc"]["value"] for metrics in open_run(run_dir).datasets.values()]
     assert value == pytest.approx(sum(aucs) / 3)
-    assert names.split() == list(Run(run_dir).datasets)
+    assert names.split() == list(open_run(run_dir).datasets)
     assert mean_auc(str(tmp_path / "x.yaml")) == (None, "")
 
 

@@ -16,7 +16,7 @@ from analysis.reporting.leaderboard_table import (
     within_of,
 )
 from common.errors import DataError
-from common.predictions import Run
+from common.rundir import open_run
 
 
 def entry(name, **figures):
@@ -65,7 +65,7 @@ def test_best_is_bold_once_in_each_format():
 
 
 def test_published_rows_are_marked_and_their_source_is_named(run_dir):
-    table = build_table([*published_entries(), run_entry(Run(run_dir), "ours", "frame")], "frame")
+    table = build_table([*published_entries(), run_entry(open_run(run_dir), "ours", "frame")], "frame")
     assert "arXiv 2307.01426" in caption(table)
     assert "procedurally rendered" in caption(table)
     assert r"| Xception\* |" in to_markdown(table)
@@ -80,8 +80,8 @@ def test_runs_are_matched_by_frame_whatever_their_order(make_run_dir):
     np.random.default_rng(0).shuffle(lines)
     path.write_text("\n".join([head, *lines]) + "\n")
     for level in ("frame", "video"):
-        (row,) = compare_runs([Run(a), Run(b)], ["a", "b"], level, resamples=300)
-        for name, run in (("a", Run(a)), ("b", Run(b))):
+        (row,) = compare_runs([open_run(a), open_run(b)], ["a", "b"], level, resamples=300)
+        for name, run in (("a", open_run(a)), ("b", open_run(b))):
             data = run.predictions("X")
             data = data.by_video() if level == "video" else data
             assert row[f"auc_{name}"] == pytest.approx(roc_auc_score(data.label, data.prob))
@@ -90,7 +90,7 @@ def test_runs_are_matched_by_frame_whatever_their_order(make_run_dir):
         assert row["low"] > 0
     path.write_text("\n".join([head, *lines[1:]]) + "\n")
     with pytest.raises(DataError, match="different frames of X"):
-        compare_runs([Run(a), Run(b)], ["a", "b"])
+        compare_runs([open_run(a), open_run(b)], ["a", "b"])
 
 
 def test_command_writes_every_format(run_dir, make_run_dir, tmp_path, capsys):
@@ -107,7 +107,7 @@ def test_command_writes_every_format(run_dir, make_run_dir, tmp_path, capsys):
     with open(tmp_path / "out" / "leaderboard_frame.csv", newline="") as file:
         rows = {row["detector"]: row for row in csv.DictReader(file)}
     assert len(rows) == 17
-    value = Run(run_dir).datasets["DFDCP"]["frame"]["auc"]
+    value = open_run(run_dir).datasets["DFDCP"]["frame"]["auc"]
     assert float(rows["clip_ln"]["DFDCP_low"]) == value["low"]
     assert rows["Xception"]["source"] == "arXiv 2307.01426"
     assert "xception" in capsys.readouterr().out
@@ -130,8 +130,8 @@ def test_tables_go_into_a_folder_of_their_own(make_run_dir, tmp_path, monkeypatc
 
 
 def test_several_seeds_are_one_row_with_mean_and_deviation(make_run_dir, tmp_path):
-    runs = [Run(make_run_dir(f"s{seed}", datasets=("Celeb-DF-v2", "X"), seed=seed)) for seed in range(3)]
-    runs.append(Run(make_run_dir("short", datasets=("Celeb-DF-v2",), seed=3)))
+    runs = [open_run(make_run_dir(f"s{seed}", datasets=("Celeb-DF-v2", "X"), seed=seed)) for seed in range(3)]
+    runs.append(open_run(make_run_dir("short", datasets=("Celeb-DF-v2",), seed=3)))
     found = seeds_entry(runs, "ours", "video")
     values = [run.datasets["Celeb-DF-v2"]["video"]["auc"]["value"] for run in runs]
     mean, deviation = np.mean(values), np.std(values, ddof=1)
@@ -144,7 +144,7 @@ def test_several_seeds_are_one_row_with_mean_and_deviation(make_run_dir, tmp_pat
 
 def test_each_row_is_within_the_domain_that_it_was_trained_in(make_run_dir, tmp_path):
     sets = ("FaceForensics++", "Celeb-DF-v2", "DFDCP")
-    a, b = (Run(make_run_dir(name, datasets=sets)) for name in "ab")
+    a, b = (open_run(make_run_dir(name, datasets=sets)) for name in "ab")
     b.summary["train_dataset"] = ["Celeb-DF-v1"]
     table = build_table([run_entry(a, "a", "frame"), run_entry(b, "b", "frame")], "frame")
     assert (table.within, table.mixed, table.cross) == ([], ["FF++_c23", "CDFv2"], ["DFDCP"])
@@ -165,7 +165,7 @@ def test_each_row_is_within_the_domain_that_it_was_trained_in(make_run_dir, tmp_
 
 
 def test_test_sets_of_the_training_domain(make_run_dir):
-    a, b = (Run(make_run_dir(n, datasets=("FaceForensics++", "FaceForensics++_c40", "X"))) for n in "ab")
+    a, b = (open_run(make_run_dir(n, datasets=("FaceForensics++", "FaceForensics++_c40", "X"))) for n in "ab")
     assert set(within_of([a, b])) >= {"FaceForensics++", "FaceForensics++_c40", "FF-DF"}
     assert "X" not in within_of([a, b])
     b.summary["train_dataset"] = ["X"]

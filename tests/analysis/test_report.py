@@ -155,6 +155,7 @@ def test_program_ends_with_one_sentence(tmp_path):
 
 def test_every_map_stands_with_the_faces_it_is_of(tmp_path):
     """The sheet as the evaluator writes it: also the last group's maps, each with its own faces' names."""
+    from common.rundir import TestFiles
     from training.trainer.evaluator import Example
     from training.trainer.results import _write_examples
 
@@ -162,7 +163,7 @@ def test_every_map_stands_with_the_faces_it_is_of(tmp_path):
         return Example(1.0, f"X/{video}", 3, 0.25, np.zeros((8, 8, 3), np.uint8), {"boundary": np.ones((2, 2))})
 
     groups = {"fake, called real": [example("a"), example("b")], "real, called real": [example("c")]}
-    _write_examples(tmp_path, groups)
+    _write_examples(TestFiles(tmp_path), groups)
     found = example_groups(tmp_path, "X")["groups"]
     shown = [(group["title"], [face["alt"].split(": ")[1].split(",")[0] for face in group["faces"]]) for group in found]
     assert shown == [

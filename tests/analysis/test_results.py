@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from common.errors import DataError
-from common.predictions import Run, read_predictions, unique_names
+from common.predictions import read_predictions
+from common.rundir import open_run, unique_names
 
 
 def test_predictions_come_back_as_written(run_dir):
-    run = Run(run_dir)
+    run = open_run(run_dir)
     data = run.predictions("DFDCP")
     lines = (run_dir / "results/DFDCP/predictions.csv").read_text().splitlines()[1:]
     assert len(data.prob) == len(lines)
@@ -23,7 +24,7 @@ def test_predictions_come_back_as_written(run_dir):
 
 
 def test_video_rows_are_means_of_their_frames(run_dir):
-    data = Run(run_dir).predictions("DFDCP")
+    data = open_run(run_dir).predictions("DFDCP")
     videos = data.by_video()
     for row in (0, 7):
         chosen = data.video == videos.video[row]
@@ -33,7 +34,7 @@ def test_video_rows_are_means_of_their_frames(run_dir):
 
 
 def test_groups_are_the_label_part_of_the_name(run_dir):
-    data = Run(run_dir).predictions("DFDCP")
+    data = open_run(run_dir).predictions("DFDCP")
     assert set(data.groups()[data.label == 1]) == {"Deepfakes", "NeuralTextures"}
     assert set(data.groups()[data.label == 0]) == {"real"}
 
@@ -54,28 +55,28 @@ def test_damaged_predictions_name_the_line(tmp_path, content, message):
 
 def test_missing_things_are_named(tmp_path, own_run):
     with pytest.raises(DataError, match="no such run directory"):
-        Run(tmp_path / "none")
+        open_run(tmp_path / "none")
     (own_run / "results/Celeb-DF-v2/features.npz").unlink()
     with pytest.raises(DataError, match="--no-save_feat"):
-        Run(own_run).features("Celeb-DF-v2")
+        open_run(own_run).features("Celeb-DF-v2")
     (own_run / "results/results.json").write_text('{"datasets": []}')
     with pytest.raises(DataError, match="no `datasets`"):
-        _ = Run(own_run).datasets
+        _ = open_run(own_run).datasets
 
 
 def test_history_forgives_only_a_cut_last_line(own_run):
     path = own_run / "metrics.jsonl"
-    whole = len(Run(own_run).history())
+    whole = len(open_run(own_run).history())
     text = path.read_text()
     path.write_text(text + '{"step": 7, "lo')
-    assert len(Run(own_run).history()) == whole
+    assert len(open_run(own_run).history()) == whole
     path.write_text('{"step": 7, "lo\n' + text)
     with pytest.raises(DataError, match=r"metrics.jsonl, line 1"):
-        Run(own_run).history()
+        open_run(own_run).history()
 
 
 def test_runs_of_one_detector_are_told_apart(make_run_dir):
-    runs = [Run(make_run_dir(name, datasets=("A",))) for name in ("first", "second")]
+    runs = [open_run(make_run_dir(name, datasets=("A",))) for name in ("first", "second")]
     assert unique_names(runs) == ["clip_ln (first)", "clip_ln (second)"]
     assert unique_names(runs, ["a", "b"]) == ["a", "b"]
     for bad in (["a"], ["a", "a"]):

@@ -82,7 +82,7 @@ def test_temperature_comes_from_the_validation_split(trained):
 
 def test_heat_maps_of_every_kind(trained, capsys):
     gradcam.main([str(trained), "--faces", "3", "--measure", "3", "--device", "cpu"])
-    with open(trained / "analysis/heatmaps/faithfulness.csv", newline="") as file:
+    with open(trained / "analysis/gradcam/faithfulness.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["map"] for row in rows} == {"Grad-CAM", "attention roll-out", "boundary", "fft_energy", "dwt_energy"}
     assert all(float(row["chance"]) == pytest.approx(1 / 16) for row in rows), "the pack's masks cover a sixteenth"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.pack import VIDEOS, write_pack
+from helpers.pack import write_pack
 from helpers.training_runs import ROOT, arguments, call, environment, write_settings
 
 from analysis import calibration, curves, gradcam, report
@@ -131,18 +131,6 @@ def test_a_training_or_validation_set_of_one_class(refused, settings, tmp_path, 
     sentence = refused(settings, dataset_json_folder=places["dataset_json_folder"])
     assert f"holds no {missing} video" in sentence
     assert f"{split}_dataset" in sentence
-
-
-def test_a_test_set_of_one_class(refused, settings, tmp_path):
-    places = write_pack(tmp_path, name="OnlyFakes", videos={"FF-DF": VIDEOS["FF-DF"]})
-    index = json.loads((tmp_path / "json/OnlyFakes.json").read_text())
-    home = write_pack(tmp_path / "both")
-    (tmp_path / "both/json/OnlyFakes.json").write_text(json.dumps(index))
-    keys = {"dataset_json_folder": home["dataset_json_folder"], "rgb_dir": home["rgb_dir"]}
-    sentence = refused(settings, "--test_dataset", "OnlyFakes", **keys)
-    assert "OnlyFakes" in sentence
-    assert "no real video" in sentence
-    assert places["rgb_dir"]
 
 
 def test_a_log_directory_that_cannot_be_written(refused, settings, tmp_path):

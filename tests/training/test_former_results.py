@@ -10,7 +10,7 @@ from helpers.training_runs import arguments, call, write_settings
 from analysis import leaderboard
 from analysis.curves import main as curves
 from analysis.reporting.sections import Section, folder_of, write_section
-from common.predictions import Run
+from common.rundir import open_run
 from training import test as testing
 
 
@@ -132,7 +132,7 @@ def test_a_test_set_of_one_class_gives_what_it_allows(house, absent, capsys, mon
     assert "Found" not in (house / "leaderboard_frame.md").read_text()
     assert curves([str(house / "run"), "--out", str(house / "figures")]) == 0
     assert "Found: one class only" in capsys.readouterr().out
-    assert Run(house / "run").predictions("Found").one_class
+    assert open_run(house / "run").predictions("Found").one_class
     assert again(house, "--test_dataset", "Found", mean="[0.4,0.5,0.5]") == 0
     assert curves([str(house / "run"), "--out", str(house / "alone")]) == 0
     assert {path.stem for path in (house / "alone").iterdir()} == {"datasets_frame_scores"}

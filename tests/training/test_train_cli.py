@@ -9,8 +9,8 @@ import pytest
 from helpers.pack import write_pack
 from helpers.training_runs import arguments, call, write_settings
 
+from training import session, train
 from training import test as testing
-from training import train
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_what_is_not_to_be_saved_is_not(settings, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("named", [False, True])
 def test_without_a_detector_a_line_says_that_the_demo_trains(settings, tmp_path, monkeypatch, capfd, named):
-    monkeypatch.setattr(train, "DEFAULT", settings)
+    monkeypatch.setattr(session, "DEMO", settings)
     started = []
     monkeypatch.setattr(train, "_train", lambda args, config, process: started.append(capfd.readouterr().err))
     assert call((["--detector_path", str(settings)] if named else []) + ["--device", "cpu"]) == 0

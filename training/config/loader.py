@@ -225,8 +225,8 @@ def _explain(error: pydantic.ValidationError, schema: type[Config], sources: Seq
     elif first["type"] == "value_error":
         message = f"{where}: {dotted + ': ' if dotted else ''}{first['msg'].removeprefix('Value error, ')}"
     elif first["type"] in ("model_type", "model_attributes_type", "dict_type"):
-        group = _section_of(schema, (*path, ""))
-        keys = f" ({', '.join(group.model_fields)})" if group else ""
+        inner = _section_of(schema, (*path, ""))
+        keys = f" ({', '.join(inner.model_fields)})" if inner else ""
         message = (
             f"{where}: `{dotted}` is {first['input']!r}; it is a group of keys{keys}: write {dotted}.KEY, or a mapping"
         )

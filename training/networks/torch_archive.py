@@ -190,9 +190,11 @@ def read_tensors(path: Path) -> Any:
             tree = _read_zip(archive, path.stat().st_size)
             return _attributes(tree) if is_script(path) else _without_the_rest(tree)
     except _PICKLE_ERRORS as error:
-        raise RefusedError(f"it cannot be read ({type(error).__name__}); copy or download it again") from error
+        raise RefusedError(
+            f"it cannot be read ({type(error).__name__}), and may be truncated: copy or download it again"
+        ) from error
     except (zipfile.BadZipFile, NotImplementedError, RecursionError, MemoryError) as error:
-        raise RefusedError(f"its archive is damaged ({error}); copy or download it again") from error
+        raise RefusedError(f"its archive is damaged or truncated ({error}): copy or download it again") from error
 
 
 def _read_zip(archive: zipfile.ZipFile, size: int) -> Any:

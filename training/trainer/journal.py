@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from common.errors import ProjectError
 from common.io import atomic_write
+from common.rundir import RunDir
 
 log = logging.getLogger("clipdeepfake")
 
@@ -46,17 +47,17 @@ class _TqdmHandler(logging.Handler):
 
 
 class Journal:
-    """The numbers of a run. Only the main process opens one that writes (`folder` given); others pass None."""
+    """The numbers of a run. Only the main process opens one that writes (`run` given); others pass None."""
 
-    def __init__(self, folder: Path | None):
-        self.folder = folder
+    def __init__(self, run: RunDir | None):
+        self.run = run
         self._board = None
-        if folder is not None:
+        if run is not None:
             from torch.utils.tensorboard import SummaryWriter
 
             with self._answering():
-                self._file = open(folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 - lives as long as the run
-                self._board = SummaryWriter(str(folder / "tensorboard"))
+                self._file = open(run.history_file, "a", encoding="utf-8")  # noqa: SIM115 - lives as long as the run
+                self._board = SummaryWriter(str(run.board))
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
@@ -64,25 +65,26 @@ class Journal:
         try:
             yield
         except OSError as error:
+            place = self.run.path if self.run else "the run directory"
             raise ProjectError(
-                f"cannot write the records in {self.folder}: {error.strerror or error}; free some space or choose another "
-                "--log_dir, and continue from the last checkpoint with --resume"
+                f"cannot write the records in {place}: {error.strerror or error}; free some space or choose another --log_dir, "
+                "and continue from the last checkpoint with --resume"
             ) from error
 
     def rewind(self, step: int) -> None:
         """Forget what was recorded after a step that the run goes back to, so that every step stands there once."""
-        if self._board is None or self.folder is None:
+        if self._board is None or self.run is None:
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        path = self.folder / "metrics.jsonl"
+        path = self.run.history_file
         with self._answering():
             self._file.close()
             kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
             atomic_write(path, "".join(f"{line}\n" for line in kept))
             self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - lives as long as the run
             self._board.close()
-            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1)
+            self._board = SummaryWriter(str(self.run.board), purge_step=step + 1)
 
     def scalars(self, step: int, values: dict[str, float], **keys: Any) -> None:
         """Record named numbers at a step; not-finite ones become null in the JSON."""

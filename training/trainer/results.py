@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Container
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from common.errors import DataError
 from common.io import atomic_path, atomic_write, write_json
+from common.rundir import TestFiles
 from training.config.schema import Config
 from training.metrics import evaluate
 from training.trainer.evaluator import EXAMPLES, Example, Predictions
 
 TILE = 128
 ABSENT = "–"
-_FILES = ("metrics.json", "predictions.csv", "skipped.txt", "features.npz", "examples.json", "examples.png")
 
 
 def score(
@@ -45,27 +42,12 @@ def score(
     return metrics
 
 
-def remove_files(folder: Path) -> None:
-    """Remove what `write_dataset` left of a former test, metrics.json first: a folder without it tells of no test."""
-    for name in _FILES:
-        (folder / name).unlink(missing_ok=True)
-
-
-def remove_sets(results: Path, keep: Container[str]) -> None:
-    """Remove the files of every test set under `results/` but those to `keep`, and their folders where nothing else is left."""
-    for path in sorted(results.glob("*/metrics.json")):
-        if path.parent.name not in keep:
-            remove_files(path.parent)
-            with suppress(OSError):  # it holds files of the user's own
-                path.parent.rmdir()
-
-
-def write_dataset(folder: Path, predictions: Predictions, metrics: dict[str, Any], save_feat: bool) -> None:
-    """Write predictions.csv, metrics.json, examples.png and, where asked, features.npz into `folder`.
+def write_dataset(files: TestFiles, predictions: Predictions, metrics: dict[str, Any], save_feat: bool) -> None:
+    """Write predictions.csv, metrics.json, examples.png and, where asked, features.npz.
 
     What a former test left there goes first: its features or list of skipped samples would be taken for those of this one.
     """
-    remove_files(folder)
+    files.remove()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["video", "frame", "label", "method", "prob"])
@@ -80,13 +62,13 @@ def write_dataset(folder: Path, predictions: Predictions, metrics: dict[str, Any
             strict=True,
         )
     )
-    atomic_write(folder / "predictions.csv", text.getvalue())
+    atomic_write(files.predictions, text.getvalue())
     if predictions.examples:
-        _write_examples(folder, predictions.examples)
+        _write_examples(files, predictions.examples)
     if predictions.skipped:
-        atomic_write(folder / "skipped.txt", "\n".join(predictions.skipped) + "\n")
+        atomic_write(files.skipped, "\n".join(predictions.skipped) + "\n")
     if save_feat:
-        with atomic_path(folder / "features.npz") as temporary:
+        with atomic_path(files.features) as temporary:
             np.savez_compressed(
                 temporary,
                 feat=predictions.feat,
@@ -97,10 +79,10 @@ def write_dataset(folder: Path, predictions: Predictions, metrics: dict[str, Any
                 video=np.asarray(predictions.video),
                 frame=predictions.frame,
             )
-    write_json(folder / "metrics.json", metrics)
+    write_json(files.metrics, metrics)
 
 
-def _write_examples(folder: Path, groups: dict[str, list[Example]]) -> None:
+def _write_examples(files: TestFiles, groups: dict[str, list[Example]]) -> None:
     """Draw one row per group, and under it one row per spatial map; say in JSON what each tile is."""
     import cv2
 
@@ -119,8 +101,8 @@ def _write_examples(folder: Path, groups: dict[str, list[Example]]) -> None:
     if not rows:
         return
     sheet = np.concatenate(rows)
-    atomic_write(folder / "examples.png", cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
-    write_json(folder / "examples.json", {"tile": TILE, "rows": captions})
+    atomic_write(files.examples, cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
+    write_json(files.captions, {"tile": TILE, "rows": captions})
 
 
 def _tile(example: Example, name: str) -> np.ndarray:

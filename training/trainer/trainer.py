@@ -69,7 +69,7 @@ class Trainer:
         self.total_steps = min(planned, first + config.max_steps) if config.max_steps else planned
         self.stepper = Stepper(detector, config, process, self.total_steps, self.steps_per_epoch)
         self.averages = self._averages()
-        self.journal = Journal(run.path if process.main else None)
+        self.journal = Journal(run if process.main else None)
         self.gradients = GradientWatch(config.rec_iter)
         self.step = first
         self.best: dict[str, Any] | None = None
@@ -189,7 +189,7 @@ class Trainer:
         try:
             losses, prediction = self.stepper.step(batch, self.step)
         except NotFinite as error:
-            list_bad_batch(self.run.path, self.process, self.step, batch, error.values)
+            list_bad_batch(self.run.bad_batch, self.process, self.step, batch, error.values)
             raise
         self.step += 1
         if "ema" in self.averages:

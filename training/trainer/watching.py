@@ -84,7 +84,7 @@ def show(journal: Journal, step: int, batch: Batch, prediction: Prediction) -> N
             journal.images(step, f"maps/{name}", np.clip(maps / np.maximum(top, 1e-12), 0, 1))
 
 
-def list_bad_batch(folder: Path, process: Process, step: int, batch: Batch, values: dict[str, float]) -> None:
+def list_bad_batch(path: Path, process: Process, step: int, batch: Batch, values: dict[str, float]) -> None:
     """Write `bad_batch.json`: the videos and frames of a global batch whose loss or gradient is not finite.
 
     Every process calls it: losses and gradient are sums over all of them.
@@ -97,4 +97,4 @@ def list_bad_batch(folder: Path, process: Process, step: int, batch: Batch, valu
             "videos": flatten([videos for videos, _ in shares]),
             "frames": flatten([frames for _, frames in shares]),
         }
-        write_json(folder / "bad_batch.json", listing)
+        write_json(path, listing)

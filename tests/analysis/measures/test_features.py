@@ -5,7 +5,7 @@ import pytest
 
 from analysis.measures.features import alignment, identity_probe, subsample, uniformity
 from analysis.tsne import embed, gather_features, main
-from common.predictions import Run
+from common.rundir import open_run
 
 
 def test_alignment_and_uniformity_by_the_loop():
@@ -99,15 +99,15 @@ def test_subsample():
 
 
 def test_manipulations_are_named_by_the_video(run_dir):
-    data = gather_features(Run(run_dir), ["DFDCP", "Celeb-DF-v2"])
+    data = gather_features(open_run(run_dir), ["DFDCP", "Celeb-DF-v2"])
     assert set(data["manipulation"]) == {"real", "Deepfakes", "NeuralTextures"}
     assert set(data["manipulation"][data["label"] == 0]) == {"real"}
-    assert (data["dataset"] == "DFDCP").sum() == len(Run(run_dir).features("DFDCP")["label"])
+    assert (data["dataset"] == "DFDCP").sum() == len(open_run(run_dir).features("DFDCP")["label"])
 
 
 def test_command(own_run, capsys):
     main([str(own_run), "--methods", "pca", "--points", "100"])
-    folder = own_run / "analysis/features"
+    folder = own_run / "analysis/tsne"
     found = json.loads((folder / "features.json").read_text())
     assert set(found) == {"FaceForensics++", "Celeb-DF-v2"}
     assert found["Celeb-DF-v2"]["identity_probe"]["accuracy"] > 0.5
