@@ -129,7 +129,7 @@ def test_what_is_not_to_be_saved_is_not(settings, tmp_path, monkeypatch):
 def test_without_a_detector_a_line_says_that_the_demo_trains(settings, tmp_path, monkeypatch, capfd, named):
     monkeypatch.setattr(session, "DEMO", settings)
     started = []
-    monkeypatch.setattr(train, "_train", lambda args, config, process: started.append(capfd.readouterr().err))
+    monkeypatch.setattr(session, "_train", lambda args, config, process: started.append(capfd.readouterr().err))
     assert call((["--detector_path", str(settings)] if named else []) + ["--device", "cpu"]) == 0
     (said,) = started
     assert ("this trains the demo" in said) != named
