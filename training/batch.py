@@ -27,9 +27,9 @@ A recipe may add keys of its own; they are stacked as they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 Sample = dict[str, Any]
 Batch = dict[str, Any]
@@ -40,6 +40,32 @@ PEOPLE = ("target_id", "source_id")
 UNKNOWN_PERSON = -1
 # What only training reads, and is large.
 PIXELS = ("image", "mask", "landmark")
+
+
+class BatchSource(Protocol):
+    """What gives a process its batches, epoch by epoch: from files, or from features that were computed once."""
+
+    @property
+    def info(self) -> DataInfo:
+        """Names behind the integer labels."""
+        ...
+
+    @property
+    def skipped(self) -> list[str]:
+        """What could not be read and was left out, each once."""
+        ...
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch on this process (in training the same on all)."""
+        ...
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the epoch's batches from the chosen one on."""
+        ...
+
+    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
+        """Choose the epoch that the next iterations run over, and the batch that they begin with."""
+        ...
 
 
 def is_map(value: Any, size: int | None = None) -> bool:

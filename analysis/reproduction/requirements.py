@@ -146,11 +146,13 @@ def _missing_weights(config: Config, job: Job, seen: set[str], fetch: bool) -> I
         return
     from training.dataset import DataInfo
     from training.detectors import build_detector
+    from training.detectors.registry import detector_class
 
-    if not fetch and _local_weights(config) is None:
+    network = detector_class(config.model_name)
+    if not fetch and network.local_weights(config) is None:
         yield (
             f"the weights `{config.pretrained}` of {config.backbone_name}; put their file as "
-            f"training/pretrained/{_file_name(config)} (or .pth, .pt, .bin), or fetch them with --fetch"
+            f"training/pretrained/{network.weights_file(config)} (or .pth, .pt, .bin), or fetch them with --fetch"
         )
         return
     info = DataInfo({"a:0": 0, "a:1": 1}, {"real": 0, "fake": 1}, {"a": 0}, {"real": 1, "fake": 1})
@@ -159,23 +161,3 @@ def _missing_weights(config: Config, job: Job, seen: set[str], fetch: bool) -> I
         build_detector(config, data_info=info, pretrained=True)
     except ProjectError as error:
         yield f"{config.model_name}: {error}"
-
-
-def _local_weights(config: Config) -> Path | None:
-    from training.networks.clip_tower import ClipConfig, local_tower
-    from training.networks.pretrained import local_trunk
-
-    if config.pretrained is None:
-        return None
-    if isinstance(config, ClipConfig):
-        return local_tower(config.backbone_name, config.pretrained)
-    return local_trunk(config.pretrained)
-
-
-def _file_name(config: Config) -> str:
-    from training.networks.clip_tower import ClipConfig
-
-    if isinstance(config, ClipConfig):
-        tag = "" if config.pretrained == "openai" else f"-{config.pretrained}"
-        return f"{config.backbone_name}{tag}.safetensors"
-    return f"{config.pretrained}.safetensors"

@@ -5,70 +5,40 @@ from __future__ import annotations
 import copy
 import logging
 import os
-import signal
-import threading
 import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
-from common.errors import ConfigError, DataError, ProjectError
-from training.batch import Batch, DataInfo, Sample
+from common.errors import ConfigError, DataError
+from training.batch import Batch, DataInfo
 from training.config.schema import Config
 from training.dataset.index.selection import Index, has_split, load_index
 from training.dataset.recipes.recipe import FrameReader, Recipe, recipe_class
-from training.dataset.sampling import EvaluationPlan, TrainingPlan, order, sample_rng
+from training.dataset.sampling import EvaluationPlan, TrainingPlan, order
 from training.dataset.storage import forgery_mask, open_storage
+from training.dataset.workers import (
+    Collate,
+    Errand,
+    Errands,
+    Failure,
+    WorkerDied,
+    deaths_found_by_asking,
+    is_a_death,
+    quiet_worker,
+)
 
 log = logging.getLogger("clipdeepfake.data")
 Split = Literal["train", "val", "test"]
 __all__ = ["Loader", "Split", "WorkerDied", "build_loader", "has_split"]
 
 
-class WorkerDied(DataError):
-    """A data-loading process ended before its work."""
-
-
-@dataclass(frozen=True)
-class _Order:
-    """What a worker is asked for: everything that a sample depends on, so that workers can outlive an epoch."""
-
-    epoch: int
-    position: int
-    draw: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """A sample that could not be read; exceptions that cross processes lose their sentence."""
-
-    video: str
-    message: str
-
-
-class _Draws(Dataset):
-    """Loads one draw. Holds no epoch and no list of draws: each worker gets what it is to do with every order."""
-
-    def __init__(self, recipe: Recipe, reader: FrameReader, seed: int, random: bool):
-        self.recipe, self.reader, self.seed, self.random = recipe, reader, seed, random
-
-    def __getitem__(self, wanted: _Order) -> list[Sample] | _Failure:
-        draw = np.array(wanted.draw)
-        rng = sample_rng(self.seed, wanted.epoch, wanted.position) if self.random else None
-        try:
-            samples = self.recipe.load(draw, self.reader, rng)
-        except ProjectError as error:
-            return _Failure(self.recipe.describe(draw), str(error))
-        return [{**sample, "index": wanted.position} for sample in samples]
-
-
-class _Orders(Sampler):
-    """The orders of the epoch that the loader stands in, batch by batch, on this process."""
+class _ErrandsOfEpoch(Sampler):
+    """The errands of the epoch that the loader stands in, batch by batch, on this process."""
 
     def __init__(self, loader: Loader):
         # Weak, so that dropping the loader ends its workers at once.
@@ -77,58 +47,13 @@ class _Orders(Sampler):
     def __len__(self) -> int:
         return max(0, len(self.loader) - self.loader.start)
 
-    def __iter__(self) -> Iterator[list[_Order]]:
+    def __iter__(self) -> Iterator[list[Errand]]:
         loader = self.loader
         epoch, (rows, shuffled), plan = loader.epoch, loader.draws(), loader.plan()
         for step in range(loader.start, len(plan)):
             # A process that has no sample of a short batch yields an empty one: it still takes part in the step.
             places = [(p, p if shuffled is None else shuffled[p]) for p in plan[step]]
-            yield [_Order(epoch, p, tuple(rows[row].tolist())) for p, row in places]
-
-
-@dataclass
-class _Collate:
-    """Makes a batch in the worker, together with what could not be read."""
-
-    recipe: Recipe
-
-    def __call__(self, items: list[list[Sample] | _Failure]) -> tuple[Batch, list[_Failure]]:
-        good = [item for item in items if not isinstance(item, _Failure)]
-        failures = [item for item in items if isinstance(item, _Failure)]
-        return (self.recipe.collate(good) if good else self.recipe.empty()), failures
-
-
-def _quiet_worker(_: int) -> None:
-    import cv2
-
-    # Ctrl-C reaches every process of a terminal; whether to end is the main one's to decide.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # One process per core is the parallelism; threads inside each would fight over the same cores.
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-
-
-@contextmanager
-def _deaths_found_by_asking() -> Iterator[None]:
-    """Keep PyTorch from watching its workers by a signal.
-
-    Its handler raises wherever the main process happens to be, in the middle of a training step. Without it a death is found
-    when the next batch does not come (within five seconds), where it can be answered with a sentence.
-    """
-    watches = hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGCHLD) if watches else None
-    try:
-        yield
-    finally:
-        if watches:
-            signal.signal(signal.SIGCHLD, before if before is not None else signal.SIG_DFL)
-
-
-def _is_a_death(error: Exception) -> bool:
-    """Return whether a worker died, rather than its code raised: that comes as `Caught … in DataLoader worker`."""
-    # A worker that dies while it hands over a batch breaks the connection before PyTorch sees that it is gone.
-    broken = isinstance(error, OSError | EOFError) and not str(error).startswith("Caught ")
-    return broken or str(error).startswith("DataLoader worker (pid")
+            yield [Errand(epoch, p, tuple(rows[row].tolist())) for p, row in places]
 
 
 class Loader:
@@ -211,12 +136,12 @@ class Loader:
         if workers:
             # Test sets are read once, so their workers would only wait in memory for the end of the program.
             options = {"persistent_workers": self.split != "test", "prefetch_factor": 4}
-            options |= {"worker_init_fn": _quiet_worker, "multiprocessing_context": self.start_method}
+            options |= {"worker_init_fn": quiet_worker, "multiprocessing_context": self.start_method}
         return DataLoader(
-            _Draws(self.recipe, self.reader, self.config.manualSeed, self._training),
-            batch_sampler=_Orders(self),
+            Errands(self.recipe, self.reader, self.config.manualSeed, self._training),
+            batch_sampler=_ErrandsOfEpoch(self),
             num_workers=workers,
-            collate_fn=_Collate(self.recipe),
+            collate_fn=Collate(self.recipe),
             pin_memory=torch.cuda.is_available(),
             **options,
         )
@@ -229,7 +154,7 @@ class Loader:
         """
         if self._loader is None:
             self._loader = self._torch_loader()
-        with self._deaths_named(), _deaths_found_by_asking():
+        with self._deaths_named(), deaths_found_by_asking():
             iterator = iter(self._loader)
         while True:
             with self._deaths_named():
@@ -247,14 +172,14 @@ class Loader:
             yield
         except (RuntimeError, OSError, EOFError) as error:
             self._loader = None
-            if _is_a_death(error):
+            if is_a_death(error):
                 raise WorkerDied(
                     f"a data-loading worker of the {self.split} split died (killed, or out of memory, or of shared memory "
                     "in a container); lower `workers` or the batch size"
                 ) from error
             raise
 
-    def _account(self, failures: list[_Failure]) -> None:
+    def _account(self, failures: list[Failure]) -> None:
         if failures and self.config.data.on_error == "raise":
             raise DataError(failures[0].message)
         for failure in failures:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -15,6 +16,7 @@ from common.errors import WeightsError
 from training.batch import Batch, DataInfo
 from training.config.schema import Config as RunConfig
 from training.detectors.form import Form
+from training.networks.pretrained import local_trunk
 from training.networks.states import NOT_THEIRS
 from training.networks.weights import State, assign_state, read_state, unwrap_state, without_shared_prefix
 
@@ -146,6 +148,16 @@ class Detector(nn.Module):
         A detector that has such a part takes `batch["frozen"]` instead of the image where it is given.
         """
         raise NotImplementedError
+
+    @classmethod
+    def local_weights(cls, config: RunConfig) -> Path | None:
+        """Return the file on this machine that `pretrained` means for this detector's trunk; None when there is none."""
+        return local_trunk(config.pretrained) if config.pretrained else None
+
+    @classmethod
+    def weights_file(cls, config: RunConfig) -> str:
+        """Return the name under which `training/pretrained/` should hold that file."""
+        return f"{config.pretrained}.safetensors"
 
     def convert_keys(self, state: State) -> State:
         """Return a published checkpoint's state under this detector's names. The base knows none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -13,13 +14,13 @@ from torch.nn import functional as F
 from common.errors import WeightsError
 from common.io import atomic_path
 from training.batch import Batch, DataInfo
-from training.config.schema import NonNegative, Positive, Section
+from training.config.schema import Config, NonNegative, Positive, Section
 from training.detectors.base import Detector, Losses, Prediction
 from training.loss.arcmargin import ArcMargin
 from training.loss.classification import cross_entropy
 from training.loss.hypersphere import alignment, uniformity
 from training.loss.slerp import slerp_within_class
-from training.networks.clip_tower import ClipConfig, build_clip_tower
+from training.networks.clip_tower import ClipConfig, build_clip_tower, local_tower
 from training.networks.conversion.clip_keys import tower_state
 from training.networks.weights import State
 from training.ops.gather import gather_rows
@@ -61,6 +62,15 @@ class ClipDetector(Detector):
     def __init__(self, config: ClipConfig, data_info: DataInfo | None = None, pretrained: bool = True):
         super().__init__(config, data_info, pretrained)
         self.tower = build_clip_tower(config, pretrained)
+
+    @classmethod
+    def local_weights(cls, config: Config) -> Path | None:
+        return local_tower(config.backbone_name or "", config.pretrained) if config.pretrained else None
+
+    @classmethod
+    def weights_file(cls, config: Config) -> str:
+        tag = "" if config.pretrained == "openai" else f"-{config.pretrained}"
+        return f"{config.backbone_name}{tag}.safetensors"
 
     def merge(self) -> None:
         """Fold what tuning put beside the tower's matrices into them, for export."""

@@ -9,11 +9,9 @@ import torch
 
 from common.errors import DataError
 from common.progress import Progress
-from training.batch import PEOPLE, Batch, is_map
-from training.dataset.loader import Loader
+from training.batch import PEOPLE, Batch, BatchSource, is_map
 from training.detectors.base import Detector, Prediction
 from training.trainer.distributed import Process, flatten
-from training.trainer.feature_cache import CachedLoader
 from training.trainer.journal import log
 from training.trainer.precision import autocast
 
@@ -62,7 +60,7 @@ _COLUMNS = ("index", "frame", "label", "method", *PEOPLE)
 @torch.inference_mode()
 def predict(
     detector: Detector,
-    loader: Loader | CachedLoader,
+    loader: BatchSource,
     process: Process,
     *,
     title: str = "test",

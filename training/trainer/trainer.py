@@ -14,7 +14,7 @@ from common.cli import figures
 from common.errors import WeightsError
 from common.progress import Progress
 from common.rundir import RunDir
-from training.batch import Batch
+from training.batch import Batch, BatchSource
 from training.config.schema import Config
 from training.dataset.loader import Loader, WorkerDied
 from training.detectors.base import Detector, Prediction
@@ -59,8 +59,8 @@ class Trainer:
         self, detector: Detector, config: Config, process: Process, run: RunDir, train: Loader, val: Loader | None
     ):
         self.detector, self.config, self.process, self.run = detector, config, process, run
-        self.train_loader: Loader | CachedLoader = train
-        self.val_loader: Loader | CachedLoader | None = val
+        self.train_loader: BatchSource = train
+        self.val_loader: BatchSource | None = val
         if detector.caches_features:
             self.train_loader = CachedLoader(train, detector, process)
             self.val_loader = CachedLoader(val, detector, process) if val is not None else None
