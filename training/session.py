@@ -224,7 +224,7 @@ def conclude(
         "weights": name,
         "fingerprint": digest,
         **training,
-        "selection": selection or earlier.get("selection") or _selection_of(weights, own, config),
+        "selection": selection or earlier.get("selection") or _selection_of(weights, own, run, config),
         "datasets": {**kept, **metrics},
         "environment": describe_environment(),
     }
@@ -246,9 +246,9 @@ def selection(config: Config, best: dict[str, Any] | None, note: str) -> dict[st
     return {"split": "val", "metric": config.metric_scoring, "level": config.metric_level, **best, "note": note}
 
 
-def _selection_of(weights: Path | None, own: dict[str, Any], config: Config) -> dict[str, Any]:
+def _selection_of(weights: Path | None, own: dict[str, Any], run: RunDir, config: Config) -> dict[str, Any]:
     """Say the same of a run's own checkpoint, which tells it."""
-    best = own.get("best") if weights and weights.name == "best.pth" else None
+    best = own.get("best") if weights and weights.name == run.best.name else None
     told = (
         f"best {config.metric_level} {config.metric_scoring} on validation"
         if best

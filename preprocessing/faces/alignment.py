@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from common.geometry import similarity
+
 FIVE_POINTS = (37, 44, 30, 49, 55)
 """Rows of the landmarks that stand for left eye, right eye, nose, left and right mouth corner."""
 
@@ -26,27 +28,6 @@ def template(size: int = 256, scale: float = 1.3) -> NDArray[np.float64]:
     unit = (_TEMPLATE + np.array([_TEMPLATE_SHIFT, 0.0])) / _TEMPLATE_SIDE
     margin = (scale - 1) / 2
     return (unit + margin) / (1 + 2 * margin) * size
-
-
-def similarity(source: NDArray, target: NDArray) -> NDArray[np.float64]:
-    """Return the 2x3 similarity (rotation, uniform scale, shift) that best moves `source` onto `target`.
-
-    Args:
-        source, target: (N, 2) points.
-
-    Raises:
-        ValueError: all source points coincide, so that no scale exists.
-    """
-    source_mean, target_mean = source.mean(0), target.mean(0)
-    source_rest, target_rest = source - source_mean, target - target_mean
-    variance = np.square(source_rest).sum()
-    if variance == 0:
-        raise ValueError("the points coincide; no similarity exists")
-    left, values, right = np.linalg.svd(target_rest.T @ source_rest)
-    # A reflection is no similarity of faces: turn the weaker axis where the determinants disagree.
-    sign = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])
-    linear = (left * sign) @ right * ((values * sign).sum() / variance)
-    return np.column_stack([linear, target_mean - linear @ source_mean])
 
 
 def similarity_to_template(landmarks: NDArray, size: int = 256, scale: float = 1.3) -> NDArray[np.float64]:

@@ -1,13 +1,12 @@
-"""Alignment against scikit-image's similarity and against matrices of DeepfakeBench's own script."""
+"""Alignment against matrices of DeepfakeBench's own script."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from skimage.transform import SimilarityTransform
 
-from preprocessing.faces.alignment import FIVE_POINTS, align, similarity, similarity_to_template, template, warp_points
+from preprocessing.faces.alignment import FIVE_POINTS, align, similarity_to_template, template, warp_points
 from preprocessing.faces.landmarks import forehead
 
 GOLDEN = json.loads((Path(__file__).parent / "data" / "alignment.json").read_text())
@@ -23,26 +22,6 @@ def landmarks_with(points) -> np.ndarray:
 def test_matrix_is_the_references(row):
     ours = similarity_to_template(landmarks_with(row["points"]))
     np.testing.assert_allclose(ours, row["affine"], rtol=0, atol=2e-4 * np.abs(row["affine"]).max())
-
-
-def test_similarity_is_umeyamas():
-    rng = np.random.default_rng(3)
-    for _ in range(20):
-        source, target = rng.normal(size=(2, 5, 2)) * rng.uniform(1, 50)
-        other = SimilarityTransform()
-        other.estimate(source, target)
-        np.testing.assert_allclose(similarity(source, target), other.params[:2], atol=1e-8)
-
-
-def test_mirrored_points_give_a_rotation_and_not_a_reflection():
-    points = np.array([[0.0, 0], [4, 0], [1, 3]])
-    matrix = similarity(points, points * [-1, 1])
-    assert np.linalg.det(matrix[:, :2]) > 0
-
-
-def test_coinciding_points_have_no_similarity():
-    with pytest.raises(ValueError, match="coincide"):
-        similarity(np.ones((5, 2)), template())
 
 
 def test_landmarks_of_the_crop_lie_where_the_pixels_went():

@@ -6,10 +6,13 @@ construction: where it is 0, the blend is the background, bit for bit.
 
 from __future__ import annotations
 
+import contextlib
+
 import cv2
 import numpy as np
 
 from common.errors import DataError
+from common.geometry import similarity
 
 
 def hull_mask(points: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -108,30 +111,23 @@ def soften(mask: np.ndarray, kernel: int) -> np.ndarray:
     return cv2.GaussianBlur(mask, (kernel, kernel), 0).clip(0, 1)
 
 
-def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the 2×3 matrix of the least-squares rotation, scale and shift that takes points to points.
-
-    In the plane this is one complex division (Umeyama 1991 without reflection).
-    """
-    a, b = (np.asarray(p, np.float64) @ [1, 1j] for p in (source, target))
-    centred = a - a.mean()
-    turn = np.vdot(centred, b - b.mean()) / max(np.vdot(centred, centred).real, 1e-12)
-    shift = b.mean() - turn * a.mean()
-    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
-
-
-def checked_scale(matrix: np.ndarray, low: float, high: float) -> float:
-    """Return the scale of a similarity; DataError where it is not within limits that a face's landmarks give.
+def face_similarity(source: np.ndarray, target: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return the similarity that takes landmarks to landmarks, of a scale from `low` to `high`.
 
     Landmarks in one point, mirrored or far outside give scales of nothing or of 10^9, and pictures of that size.
+
+    Raises:
+        DataError: there is none, or it is not within limits that a face's landmarks give.
     """
-    scale = float(np.hypot(*matrix[0, :2]))
-    if not low <= scale <= high:  # also where it is no number
+    matrix = np.zeros((2, 3))
+    with contextlib.suppress(ValueError):
+        matrix = similarity(source, target)
+    if not low <= np.hypot(*matrix[0, :2]) <= high:  # also where it is no number
         raise DataError(
             "its landmarks are no face (all in one point, mirrored or far outside the picture); run preprocess.py again, "
             "or leave such frames out with data.on_error=skip"
         )
-    return scale
+    return matrix
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -23,11 +23,10 @@ from training.config.schema import Config, Pair, Section
 from training.dataset.index.selection import Index
 from training.dataset.recipes.blending import (
     blend,
-    checked_scale,
     deform,
+    face_similarity,
     hull_mask,
     match_colour,
-    similarity,
     soften,
     warp,
 )
@@ -122,8 +121,7 @@ class FaceXray(Recipe):
         low, high = (limit * width / 256 for limit in self.options.blur)
         mask = deform(hull_mask(points, height, width), rng, self.options.deformation)
         alpha = soften(mask, max(3, int(rng.uniform(low, high)) | 1))
-        onto = similarity(foreground["landmark"][:68], points[:68])
-        checked_scale(onto, 1 / 20, 20)
+        onto = face_similarity(foreground["landmark"][:68], points[:68], 1 / 20, 20)
         moved = warp(foreground["image"], onto, width, height)
         return blend(match_colour(moved, image, alpha), image, alpha), alpha
 

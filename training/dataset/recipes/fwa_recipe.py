@@ -19,7 +19,7 @@ from pydantic import Field, field_validator
 from common.errors import DataError
 from training.batch import Batch, Sample
 from training.config.schema import Pair, Section
-from training.dataset.recipes.blending import blend, checked_scale, deform, hull_mask, similarity, soften
+from training.dataset.recipes.blending import blend, deform, face_similarity, hull_mask, soften
 from training.dataset.recipes.recipe import FrameReader, Recipe, frame_draws, register_recipe
 
 # A standard face in a unit square, by dlib's points: outer eye corners, nose tip, mouth corners.
@@ -87,9 +87,9 @@ class FaceWarping(Recipe):
             DataError: the landmarks are no face's.
         """
         height, width = image.shape[:2]
-        to_unit = similarity(points[list(_POINTS)], _STANDARD)
         side = max(height, width)
-        own_size = 1 / checked_scale(to_unit, 1 / (8 * side), 20 / side)  # pixels that the standard square covers here
+        to_unit = face_similarity(points[list(_POINTS)], _STANDARD, 1 / (8 * side), 20 / side)
+        own_size = 1 / np.hypot(*to_unit[0, :2])  # pixels that the standard square covers here
         size = max(8, round(own_size * rng.uniform(*self.options.scale)))
         there = to_unit * size
         small = cv2.warpAffine(image, there, (size, size), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT_101)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from helpers.faces import landmarks, picture
 
-from training.dataset.recipes.blending import blend, deform, hull_mask, match_colour, similarity, soften, warp
+from training.dataset.recipes.blending import blend, deform, hull_mask, match_colour, soften, warp
 
 
 @pytest.fixture
@@ -22,24 +22,6 @@ def test_hull_holds_every_landmark_and_nothing_far_from_them(rng):
     far_left = int(points[:, 0].min()) - 2
     assert not mask[:, :far_left].any()
     assert 0.8 < mask.sum() / cv2.contourArea(cv2.convexHull(points)) < 1.2
-
-
-def test_similarity_recovers_the_transform_of_points(rng):
-    points = rng.normal(0, 30, (68, 2))
-    angle, scale, shift = 0.4, 1.7, np.array([5.0, -3.0])
-    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    matrix = similarity(points, points @ turn.T + shift)
-    np.testing.assert_allclose(matrix, np.column_stack([turn, shift]), atol=1e-9)
-
-
-def test_similarity_is_the_least_squares_solution(rng):
-    source, target = rng.normal(0, 10, (20, 2)), rng.normal(0, 10, (20, 2))
-    # x' = a x − b y + c, y' = b x + a y + d, as a linear system of its own.
-    x, y = source.T
-    one, zero = np.ones(20), np.zeros(20)
-    system = np.concatenate([np.column_stack([x, -y, one, zero]), np.column_stack([y, x, zero, one])])
-    a, b, c, d = np.linalg.lstsq(system, target.T.ravel(), rcond=None)[0]
-    np.testing.assert_allclose(similarity(source, target), [[a, -b, c], [b, a, d]], atol=1e-9)
 
 
 def test_deform_moves_the_mask_no_further_than_asked(rng):
