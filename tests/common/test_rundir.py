@@ -1,4 +1,4 @@
-"""One class knows the names in a run directory; a run is meant by its folder or its config.yaml; its result is best, else last."""
+"""One class knows a run directory's names; a run is meant by its folder or config.yaml; its result is best, else last."""
 
 import ast
 from pathlib import Path
