@@ -44,7 +44,9 @@ def _is_none(value: Any, field: FieldInfo | None) -> bool:
     if field is None or not (value is False or value in ("None", "none")):
         return False
     kinds = typing.get_args(field.annotation)
-    return type(None) in kinds and (value is not False or bool not in kinds)
+    # A word that the key itself knows (`supervision: none`) means what it says there.
+    words = {word for kind in kinds if typing.get_origin(kind) is Literal for word in typing.get_args(kind)}
+    return type(None) in kinds and value not in words and (value is not False or bool not in kinds)
 
 
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from common.rundir import TestFiles
 from training.trainer.evaluator import EXAMPLES, Example, _Gallery
 from training.trainer.results import TILE, _write_examples
 
@@ -65,7 +66,7 @@ def test_faint_maps_are_drawn_relative_to_their_largest_value(tmp_path):
     heat = np.zeros((4, 4), np.float32)
     heat[:2] = 1e-3
     example = Example(1.0, "X/1", 0, 0.9, np.zeros((8, 8, 3), np.uint8), {"energy": heat})
-    _write_examples(tmp_path, {"fake, called fake": [example]})
+    _write_examples(TestFiles(tmp_path), {"fake, called fake": [example]})
     sheet = cv2.imread(str(tmp_path / "examples.png")).astype(int)
     assert sheet.shape[0] == 2 * TILE
     drawn = sheet[TILE:, :TILE]
