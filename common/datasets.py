@@ -1,68 +1,166 @@
-"""Whose head and whose face a video shows, read from its name, dataset by dataset.
+"""What is known of the field's datasets, read once from `datasets.yaml`; a dataset without an entry falls back on its own name.
 
 A face swap has two identities: the *target*, in whose video and on whose head the result is seen, and the *source*, whose
 face was put there. For reenactment (Face2Face, NeuralTextures) the source drives the expression. For a real video both are
-the person shown. An index that states `target_id` or `source_id` wins over these rules; where neither knows, the identity is
-unknown, which is -1 in a batch, and left out of every loss that needs it.
+the person shown. An index that states `target_id` or `source_id` wins over what a name tells; where neither knows, the identity
+is unknown, which is -1 in a batch, and left out of every loss that needs it.
 
 Names are unique within a *family* of datasets that show the same people, and written `<family>:<person>`.
-
-==================== ============================================================================ =======================
-family               names                                                                         origin of the rule
-==================== ============================================================================ =======================
-FaceForensics++      real `033`; fake `033_097` = target_source. One person a video, so the         naming given with the
-(FF-*, FaceShifter,  video's number is the person. FaceShifter was made on the same pairs, DF40's   dataset's download page
-*_ff of DF40)        methods on the same videos.
-DeepFakeDetection    real `01__scene`; fake `01_02__scene__code` = target_source; numbers are       same page, section on
-                     paid actors, not the YouTube videos of FaceForensics++.                        Google's actors
-Celeb-DF (v1, v2,    real `id1_0001`; fake `id1_id2_0003` = original_swapped; YouTube-real          the authors' answer to
-*_cdf of DF40)       (`00123`) shows other people, who have no name.                                a question on their page
-DeeperForensics-1.0  fake `033_W101` = target (a FaceForensics++ video) and source (a paid          the dataset's readme
-                     actor); real: the actor's folder under `source_videos`.
-DFDCP                real `1001_A…`; fake `1001_1002_A…`, taken as target_source (the order of      `dataset.json` of the
-                     `target_id`, `swapped_id` in its `dataset.json`).                              preview release
-UADFV                real `0001`; fake `0001_fake` on the head of `0001`; the source is not told.   the file names
-DFDC                 random letters; its metadata tells the original video, not the person.         none
-==================== ============================================================================ =======================
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
 
+import yaml
+
+RECORDS = Path(__file__).with_suffix(".yaml")
 Identities = tuple[str | None, str | None]
 UNKNOWN: Identities = (None, None)
-FFPP = frozenset({"FaceForensics++", "FaceShifter", "FF-DF", "FF-F2F", "FF-FS", "FF-NT", "FF-FH", "FF-SH"})
-_LEVEL = re.compile(r"_(c23|c40|raw)$")
-# DF40's datasets, `<method>_ff` and `<method>_cdf`, were made from the videos of two others and hold their real ones.
-_DF40 = re.compile(r"(?P<method>.+)_(?P<domain>ff|cdf)")
-_DOMAINS = {"ff": "FaceForensics++", "cdf": "Celeb-DF"}
 _VERSION = re.compile(r"v\d+(?=_|$)")
 
 
-# Names of one dataset, any of which its files may carry.
-_ONE_DATASET = (("FFIW-10K", "FFIW"),)
+@dataclass(frozen=True)
+class Identity:
+    """Regular expressions that read people out of names; they match a whole name.
+
+    Attributes:
+        real: of a real video's name, with the group `person`.
+        fake: of a fake's, with the groups `target` and, where the name tells it, `source`.
+        folder: found in the folder of a real video's frames, with the group `person`.
+        target_family: the family that the targets are people of, if it is another one.
+    """
+
+    real: str | None = None
+    fake: str | None = None
+    folder: str | None = None
+    target_family: str | None = None
+
+    def read(self, video: str, folder: str) -> Identities:
+        """Return (target, source) of a video; None where they are not told."""
+        if self.fake and (found := re.fullmatch(self.fake, video, re.DOTALL)):
+            people = found.groupdict()
+            prefix = f"{self.target_family}:" if self.target_family else ""
+            return prefix + people["target"], people.get("source")
+        real = re.fullmatch(self.real, video, re.DOTALL) if self.real else None
+        real = real or (re.search(self.folder, folder) if self.folder else None)
+        return (real["person"], real["person"]) if real else UNKNOWN
+
+
+@dataclass(frozen=True)
+class Record:
+    """A dataset's entry; what it leaves out follows from its name.
+
+    Attributes:
+        name: the usual name. also: further names, any of which its files may carry.
+        family: datasets of one family show the same people and videos; one's own name where there are no others.
+        further: regular expression of names without an entry that belong to the family.
+        domain: what a detector trained on it has seen, in the leaderboard's sense; the family, if not said.
+        home: the dataset in whose folder and LMDB it lies.
+        begins: how the names of its folders begin, wherever people keep them.
+        short: its name in the benchmark's table; None where that lacks it. columns: the compressions that have a column each; the
+            first is meant where none is named.
+        labels: label → 0 real, 1 fake. methods: names that have the labels `<method>_Real` and `<method>_Fake`, in rows.
+        made_from: ending of a method's dataset (`simswap_ff`) → the family whose videos it was made from, with their real ones.
+        identity: how a video's name tells its people; a family's first entry says it for all.
+    """
+
+    name: str
+    also: tuple[str, ...] = ()
+    family: str = ""
+    further: str | None = None
+    domain: str = ""
+    home: str = ""
+    begins: str | None = None
+    short: str | None = None
+    columns: tuple[str, ...] = ()
+    labels: Mapping[str, int] = field(default_factory=dict)
+    methods: tuple[list[str], ...] = ()
+    made_from: Mapping[str, str] = field(default_factory=dict)
+    identity: Identity | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, the usual one first."""
+        return (self.name, *self.also)
+
+
+def _record(name: str, entry: Mapping[str, Any]) -> Record:
+    lists = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
+    identity = Identity(**entry["identity"]) if "identity" in entry else None
+    own = {**entry, **lists, "identity": identity, "family": entry.get("family", name)}
+    return Record(**{"name": name, "home": name, "domain": own["family"], **own})
+
+
+with open(RECORDS, encoding="utf-8") as _file:
+    _content = yaml.load(_file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+LEVELS: tuple[str, ...] = tuple(_content["levels"])
+SPLITS: tuple[str, ...] = tuple(_content["splits"])
+SPLIT_WORDS: dict[str, str] = {**{split: split for split in SPLITS}, **_content["split_words"]}
+DATASETS: tuple[Record, ...] = tuple(_record(name, entry) for name, entry in _content["datasets"].items())
+_BY_NAME = {name: record for record in DATASETS for name in record.names}
+_BY_SHORT = {record.short: record for record in DATASETS if record.short}
+# Endings of datasets that were made from the videos of others, and hold their real ones.
+MADE_FROM: dict[str, str] = {ending: family for record in DATASETS for ending, family in record.made_from.items()}
+_LEVEL = re.compile(rf"(.+)_({'|'.join(LEVELS)})")
+_MADE = re.compile(rf"(?P<method>.+)_(?P<ending>{'|'.join(MADE_FROM)})")
+
+
+def split_level(dataset: str) -> tuple[str, str | None]:
+    """Return (name, compression) of a dataset's name, which may end with one (`_c23`), else None."""
+    found = _LEVEL.fullmatch(dataset)
+    return (found[1], found[2]) if found else (dataset, None)
+
+
+def record_of(dataset: str) -> Record | None:
+    """Return the entry of a dataset under any of its names, with or without a compression; None where it has none."""
+    return _BY_NAME.get(split_level(dataset)[0])
 
 
 def plain_name(dataset: str) -> str:
     """Return a dataset's name without a compression at its end (`_c23`), the first of those that mean the same."""
-    base = _LEVEL.sub("", dataset)
-    return next((names[0] for names in _ONE_DATASET if base in names), base)
+    record = record_of(dataset)
+    return record.name if record else split_level(dataset)[0]
+
+
+def names_of(dataset: str) -> tuple[str, ...]:
+    """Return all names of a dataset, the usual one first."""
+    record = _BY_NAME.get(dataset)
+    return record.names if record else (dataset,)
 
 
 def other_names(dataset: str) -> tuple[str, ...]:
     """Return the further names of a dataset: `FFIW` is `FFIW-10K`."""
-    return next((tuple(n for n in names if n != dataset) for names in _ONE_DATASET if dataset in names), ())
+    return tuple(name for name in names_of(dataset) if name != dataset)
 
 
+def home(dataset: str) -> str:
+    """Return the dataset in whose folder and LMDB a dataset lies; itself, if nobody else's."""
+    record = _BY_NAME.get(dataset)
+    return dataset if record is None or record.home == record.name else record.home
+
+
+@cache
 def family(dataset: str) -> str:
     """Return the family of a dataset: within it a name means one person, and a video's name one video."""
-    base = plain_name(dataset)
-    if base in FFPP:
-        return "FaceForensics++"
-    if base.startswith("Celeb-DF"):
-        return "Celeb-DF"
-    derived = _DF40.fullmatch(base)
-    return _DOMAINS[derived["domain"]] if derived else base
+    record = record_of(dataset)
+    if record:
+        return record.family
+    base = split_level(dataset)[0]
+    for known in DATASETS:
+        if known.further and re.fullmatch(known.further, base):
+            return known.family
+    made = _MADE.fullmatch(base)
+    return MADE_FROM[made["ending"]] if made else base
+
+
+def domain(dataset: str) -> str:
+    """Return what a detector trained on a dataset has seen, in the leaderboard's sense; it may go by its short name."""
+    record = record_of(dataset) or _BY_SHORT.get(split_level(dataset)[0])
+    return record.domain if record else family(dataset)
 
 
 def same_video_key(dataset: str, label: str, fake: bool, video: str) -> str:
@@ -70,9 +168,14 @@ def same_video_key(dataset: str, label: str, fake: bool, video: str) -> str:
 
     What a dataset adds to its labels is left out: Celeb-DF's version, DF40's one label for all methods.
     """
-    derived = _DF40.fullmatch(_LEVEL.sub("", dataset))
-    manipulation = derived["method"] if derived else _VERSION.sub("", label)
+    manipulation = _method(dataset) or _VERSION.sub("", label)
     return f"{family(dataset)}/{manipulation if fake else 'real'}/{video}"
+
+
+@cache
+def _method(dataset: str) -> str | None:
+    made = _MADE.fullmatch(split_level(dataset)[0])
+    return made["method"] if made else None
 
 
 def identities(dataset: str, video: str, folder: str = "") -> Identities:
@@ -82,48 +185,49 @@ def identities(dataset: str, video: str, folder: str = "") -> Identities:
         dataset: name of the index. video: name of the video. folder: where its frames lie, for datasets that name the
             person there.
     """
-    rule = _RULES.get(family(dataset))
-    return rule(video, folder) if rule else UNKNOWN
+    rule = _rule(dataset)
+    return rule.read(video, folder) if rule else UNKNOWN
 
 
-def _ffpp(video: str, folder: str) -> Identities:
-    found = re.fullmatch(r"(\d{3})(?:_(\d{3}))?", video)
-    return (found.group(1), found.group(2) or found.group(1)) if found else UNKNOWN
+@cache
+def _rule(dataset: str) -> Identity | None:
+    own = family(dataset)
+    return next((record.identity for record in DATASETS if record.family == own and record.identity), None)
 
 
-def _dfd(video: str, folder: str) -> Identities:
-    found = re.match(r"(\d{2})(?:_(\d{2}))?__", video)
-    return (found.group(1), found.group(2) or found.group(1)) if found else UNKNOWN
+def default_labels() -> dict[str, int]:
+    """Return every known label → 0 real, 1 fake: what `label_dict` starts from."""
+    found: dict[str, int] = {}
+    for record in DATASETS:
+        found |= record.labels
+        for method in (name for row in record.methods for name in row):
+            found |= zip(method_labels(method), (0, 1))
+    return found
 
 
-def _celeb(video: str, folder: str) -> Identities:
-    found = re.fullmatch(r"(id\d+)(?:_(id\d+))?_\d+", video)
-    return (found.group(1), found.group(2) or found.group(1)) if found else UNKNOWN
+def labels_of(dataset: str) -> tuple[str, ...]:
+    """Return the labels of a known dataset in their order."""
+    return tuple(_BY_NAME[dataset].labels)
 
 
-def _deeper(video: str, folder: str) -> Identities:
-    fake = re.fullmatch(r"(\d{3})_([MW]\d{3})", video)
-    if fake:
-        return f"FaceForensics++:{fake.group(1)}", fake.group(2)
-    actor = re.search(r"source_videos/([MW]\d{3})(?:/|$)", folder)
-    return (actor.group(1), actor.group(1)) if actor else UNKNOWN
+def method_labels(method: str) -> tuple[str, str]:
+    """Return the labels (real, fake) of a manipulation that is a dataset of its own, as in DF40."""
+    return f"{method}_Real", f"{method}_Fake"
 
 
-def _dfdcp(video: str, folder: str) -> Identities:
-    found = re.match(r"(\d{3,7})(?:_(\d{3,7}))?_", video)
-    return (found.group(1), found.group(2) or found.group(1)) if found else UNKNOWN
+def columns_of(record: Record) -> tuple[str, ...]:
+    """Return a dataset's columns in the benchmark's table."""
+    levels = tuple(f"{record.short}_{level}" for level in record.columns)
+    return levels or ((record.short,) if record.short else ())
 
 
-def _uadfv(video: str, folder: str) -> Identities:
-    found = re.fullmatch(r"(\d{4})(_fake)?", video)
-    return (found.group(1), None if found.group(2) else found.group(1)) if found else UNKNOWN
-
-
-_RULES: dict[str, Callable[[str, str], Identities]] = {
-    "FaceForensics++": _ffpp,
-    "Celeb-DF": _celeb,
-    "DeepFakeDetection": _dfd,
-    "DeeperForensics-1.0": _deeper,
-    "DFDCP": _dfdcp,
-    "UADFV": _uadfv,
-}
+def short_name(dataset: str) -> str:
+    """Return the benchmark table's name of a test set; its own where it has none there."""
+    name, level = split_level(dataset)
+    record = _BY_NAME.get(name)
+    if record is None or not record.short:
+        return dataset
+    if record.columns:
+        level = level or record.columns[0]
+        return f"{record.short}_{level}" if level in record.columns else dataset
+    return dataset if level else record.short

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common.datasets import LEVELS, SPLITS
 from common.errors import DataError
 from common.io import atomic_write
 from preprocessing.frame_folders import FrameFolder, find_frames, pictures_in
 from preprocessing.layouts import Facts, Group, Layout
-from preprocessing.layouts._base import SPLITS
 from preprocessing.media import some
 
 Index = dict[str, Any]
@@ -171,7 +171,8 @@ def _mask_folder(root: Path, group: Group, name: str, as_deepfakebench: bool) ->
     elif as_deepfakebench:
         candidates = [f"{base}/c23"]
     else:
-        candidates = [group.folder] + [f"{base}/{other}" for other in ("c23", "raw", "c40") if other != compression]
+        others = sorted(LEVELS, key=lambda level: level != "c23")  # c23's first, as DeepfakeBench has them
+        candidates = [group.folder] + [f"{base}/{other}" for other in others if other != compression]
     return next((f"{c}/masks/{name}" for c in candidates if (root / c / "masks" / name).is_dir()), None)
 
 

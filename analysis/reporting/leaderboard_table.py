@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import csv
-import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from common.datasets import family
+from common.datasets import DATASETS, columns_of, domain, short_name
 from common.rundir import RunDir, has_auc
 from common.wording import about_training
 
 PUBLISHED = Path(__file__).parents[1] / "reference" / "published_auc.csv"
 SOURCE = "arXiv 2307.01426"
 OURS = "this repository"
-# The columns' short names, and the names of the same sets in the JSON indices.
-ALIASES = {
-    "FaceForensics++": "FF++_c23",
-    "FaceForensics++_c23": "FF++_c23",
-    "FaceForensics++_c40": "FF++_c40",
-    "Celeb-DF-v1": "CDFv1",
-    "Celeb-DF-v2": "CDFv2",
-    "DeeperForensics-1.0": "DF-1.0",
-    "DeepFakeDetection": "DFD",
-    "FaceShifter": "Fsh",
-}
-WITHIN = ("FF++_c23", "FF++_c40", "FF-DF", "FF-F2F", "FF-FS", "FF-NT")
-ORDER = (*WITHIN, "CDFv1", "CDFv2", "DF-1.0", "DFD", "DFDC", "DFDCP", "Fsh", "UADFV")
-LEVEL = re.compile(r"_(c23|c40|raw)$")  # a dataset's name may end with the compression that is meant
+TRAINED = "FaceForensics++"  # what the benchmark trained on, and a run that does not say
+# The benchmark's columns in its order, and those of them that it calls within-domain.
+ORDER = tuple(column for record in DATASETS for column in columns_of(record))
+WITHIN = tuple(column for record in DATASETS if record.domain == TRAINED for column in columns_of(record))
 DOMAINS = ("within-domain", "cross-domain")
 Interval = tuple[float, float | None, float | None]
 
@@ -118,11 +107,6 @@ class Table:
         return own is not None and len(others) > 1 and own == max(others) and own > 0
 
 
-def short_name(dataset: str) -> str:
-    """Return the table's name of a test set."""
-    return ALIASES.get(dataset, dataset)
-
-
 def run_entry(source: RunDir, name: str, level: str) -> Entry:
     """Return the AUCs of a run at a level; a test set of one class has none."""
     figures = {}
@@ -159,16 +143,9 @@ def within_of(sources: Sequence[RunDir]) -> list[str]:
     FaceForensics++, as in the benchmark's table.
     """
     named = [run.summary.get("train_dataset") or [] for run in sources]
-    trained = [{_domain(name) for name in ([names] if isinstance(names, str) else names)} for names in named]
+    trained = [{domain(name) for name in ([names] if isinstance(names, str) else names)} for names in named]
     names = dict.fromkeys([*WITHIN, *(name for run in sources for name in run.datasets)])
-    return [name for name in names if all(_domain(name) in domains for domains in trained)]
-
-
-def _domain(dataset: str) -> str:
-    base = LEVEL.sub("", dataset)
-    if base == "FF++":
-        return "FaceForensics++"
-    return base if base in ("FaceShifter", "Fsh") else family(base)
+    return [name for name in names if all(domain(name) in domains for domains in trained)]
 
 
 def _domain_of(sources: Sequence[RunDir]) -> frozenset[str]:
@@ -192,8 +169,8 @@ def build_table(entries: Sequence[Entry], level: str, within: Sequence[str] | No
         within: the test sets of the training domain of every row; None: each row's own, by what it was trained on.
     """
     if within is not None:
-        domain = frozenset(short_name(name) for name in within)
-        entries = [replace(entry, within=domain) for entry in entries]
+        own = frozenset(short_name(name) for name in within)
+        entries = [replace(entry, within=own) for entry in entries]
     present = {name for entry in entries for name in entry.figures}
     ordered = [name for name in ORDER if name in present] + sorted(present - set(ORDER))
     counts = {name: sum(name in entry.within for entry in entries) for name in ordered}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.datasets import SPLITS
 from common.io import atomic_write
 from preprocessing.demo.camera import draw_camera
 from preprocessing.demo.domains import CELEB, FORENSICS, WILD, Domain, Method
@@ -68,7 +69,7 @@ def jobs(size: Size, seed: int) -> list[Job]:
 
 def _splits(size: Size) -> dict[str, list[int]]:
     ends = np.cumsum([0, size.train, size.val, size.test])
-    return {s: list(range(ends[i], ends[i + 1])) for i, s in enumerate(("train", "val", "test"))}
+    return {s: list(range(ends[i], ends[i + 1])) for i, s in enumerate(SPLITS)}
 
 
 def _partner(i: int) -> int:

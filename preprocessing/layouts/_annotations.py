@@ -7,17 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from common.datasets import SPLIT_WORDS, SPLITS
 from common.errors import DataError
 
-SPLITS = ("train", "val", "test")
-_SPLITS = {
-    **{split: split for split in SPLITS},
-    "training": "train",
-    "valid": "val",
-    "validation": "val",
-    "validate": "val",
-    "testing": "test",
-}
 _WORDS = {
     "real": ("real", "original", "genuine", "authentic", "pristine", "false"),
     "fake": ("fake", "deepfake", "manipulated", "forged", "swapped", "synthetic", "true"),
@@ -58,7 +50,7 @@ def read_kind(value: Any, where: str) -> str:
 
 def find_split(value: Any) -> str | None:
     """Return `train`, `val` or `test` where a word plainly means it, in any case, else None."""
-    return _SPLITS.get(str(value).strip().lower())
+    return SPLIT_WORDS.get(str(value).strip().lower())
 
 
 def read_split(value: Any, where: str) -> str:

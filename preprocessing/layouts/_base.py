@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from common.datasets import home
 from common.errors import DataError
-from preprocessing.layouts._annotations import SPLITS
 from preprocessing.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, walk
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "PRODUCTS",
-    "SPLITS",
     "VIDEO_SUFFIXES",
     "Describe",
     "Facts",
@@ -105,7 +104,7 @@ class Layout:
 
     def folder(self, dataset: str) -> str:
         """Return the name of the folder that holds the dataset."""
-        return dataset
+        return home(dataset) if dataset in self.names else dataset
 
     def database(self, dataset: str) -> str:
         """Return the name of the LMDB database that the trainer looks for, without `_lmdb`."""

@@ -9,7 +9,7 @@ as well). Identity: `idA_NNNN` shows A; `idA_idB_NNNN` is A's video with B's fac
 
 from pathlib import Path
 
-from common.datasets import identities
+from common.datasets import identities, labels_of
 from common.errors import DataError
 from preprocessing.layouts._annotations import agree
 from preprocessing.layouts._base import Describe, Facts, Group, Layout, read_lines
@@ -29,16 +29,12 @@ class CelebDF(Layout):
         "Celeb-real's other videos are in train, from where DeepfakeBench loses them",
     )
 
-    def _label(self, dataset: str, kind: str) -> str:
-        return f"CelebDF{'v1' if dataset.endswith('v1') else 'v2'}_{kind}"
-
     def labels(self, dataset: str) -> tuple[str, ...]:
-        return self._label(dataset, "real"), self._label(dataset, "fake")
+        return labels_of("Celeb-DF-v1" if dataset.endswith("v1") else "Celeb-DF-v2")
 
     def groups(self, root: Path, dataset: str, perturbation: str | None = None) -> list[Group]:
-        return [
-            Group(folder, self._label(dataset, kind)) for folder, kind in _FOLDERS.items() if (root / folder).is_dir()
-        ]
+        label = dict(zip(("real", "fake"), self.labels(dataset), strict=True))
+        return [Group(folder, label[kind]) for folder, kind in _FOLDERS.items() if (root / folder).is_dir()]
 
     def unknown_folders(self, root: Path) -> list[str]:
         return sorted(path.name for path in root.iterdir() if path.is_dir() and path.name not in _FOLDERS)

@@ -9,10 +9,10 @@ Identity: `<target>_<actor>`: a FaceForensics++ person's video with the actor's 
 
 from pathlib import Path
 
-from common.datasets import identities
+from common.datasets import SPLITS, identities, labels_of
 from common.errors import ConfigError, DataError
 from preprocessing.layouts._annotations import agree
-from preprocessing.layouts._base import SPLITS, Describe, Facts, Group, Layout, read_lines
+from preprocessing.layouts._base import Describe, Facts, Group, Layout, read_lines
 
 PERTURBATIONS = (
     "end_to_end",
@@ -28,7 +28,7 @@ PERTURBATIONS = (
     "reenact_postprocess",
 )
 
-_REAL, _FAKE = "DF_real", "DF_fake"
+_REAL, _FAKE = labels_of("DeeperForensics-1.0")
 
 
 class DeeperForensics(Layout):

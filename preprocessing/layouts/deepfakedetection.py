@@ -9,8 +9,8 @@ Identity: the two-digit actor numbers, target first.
 
 from pathlib import Path
 
-from common.datasets import identities
-from preprocessing.layouts._base import SPLITS, Describe, Facts, Group, Layout
+from common.datasets import SPLITS, identities, labels_of
+from preprocessing.layouts._base import Describe, Facts, Group, Layout
 from preprocessing.layouts.faceforensics import sequence_groups, unknown_sequences
 
 
@@ -21,11 +21,9 @@ class DeepFakeDetection(Layout):
     compressed = True
     mended = ("every video is for testing only; DeepfakeBench puts each into train, val and test alike",)
 
-    def folder(self, dataset: str) -> str:
-        return "FaceForensics++" if dataset in self.names else dataset
-
     def groups(self, root: Path, dataset: str, perturbation: str | None = None) -> list[Group]:
-        return sequence_groups(root, {"actors": "DFD_real"}, {"DeepFakeDetection": "DFD_fake"})
+        real, fake = labels_of(self.names[0])
+        return sequence_groups(root, {"actors": real}, {"DeepFakeDetection": fake})
 
     def unknown_folders(self, root: Path) -> list[str]:
         return unknown_sequences(root)

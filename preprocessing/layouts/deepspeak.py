@@ -9,10 +9,11 @@ Identity: `identity` of a recording; `identity-target` and `identity-source` of 
 
 from pathlib import Path
 
+from common.datasets import labels_of
 from preprocessing.layouts._annotations import by_key, read_rows, read_split
 from preprocessing.layouts._base import Describe, Facts, Group, Layout
 
-_REAL, _FAKE = "DSv1_Real", "DSv1_Fake"
+_REAL, _FAKE = labels_of("DSv1")
 _FILES = ("annotations-real.csv", "annotations-fake.csv", "annotations-split-def.csv")
 
 

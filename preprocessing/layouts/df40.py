@@ -13,7 +13,7 @@ Splits: FaceForensics++'s lists (`ff`); everything is for testing (the others). 
 
 from pathlib import Path
 
-from common.datasets import UNKNOWN, identities
+from common.datasets import UNKNOWN, identities, method_labels
 from common.errors import ConfigError, DataError
 from preprocessing.layouts._base import Describe, Facts, Group, Layout, SourceVideo
 from preprocessing.layouts.faceforensics import read_splits
@@ -23,8 +23,7 @@ _REALS = {
     "ff": ("../FaceForensics++/original_sequences/youtube/c23",),
     "cdf": ("../Celeb-DF-v2/Celeb-real", "../Celeb-DF-v2/YouTube-real"),
 }
-_FAMILY = {"ff": "FaceForensics++", "cdf": "Celeb-DF-v2"}
-_KINDS = {"real": "Real", "fake": "Fake"}
+_KINDS = ("real", "fake")
 _FLAT = (
     "frames",
     "inversions",
@@ -107,7 +106,7 @@ class DF40(Layout):
             assert group.label is not None
             if domain == "ff" and name not in split_of:
                 return Facts(group.label, (), why="stands in none of FaceForensics++'s split files")
-            people = identities(_FAMILY[domain], name) if domain else UNKNOWN
+            people = identities(dataset, name) if domain else UNKNOWN
             return Facts(group.label, (split_of[name] if domain == "ff" else "test",), *people)
 
         return describe
@@ -120,7 +119,7 @@ def _parts(dataset: str) -> tuple[str, str | None]:
 
 
 def _label(dataset: str, kind: str) -> str:
-    return f"{_parts(dataset)[0]}_{_KINDS[kind]}"
+    return method_labels(_parts(dataset)[0])[_KINDS.index(kind)]
 
 
 def _children(root: Path, folder: str) -> list[str]:

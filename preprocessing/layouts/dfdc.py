@@ -10,13 +10,14 @@ Identity: people have no numbers; a training fake names its original, whose clip
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from common.datasets import labels_of
 from common.errors import DataError
 from common.io import read_json
 from preprocessing.layouts._annotations import agree, by_key, read_kind, read_rows
 from preprocessing.layouts._base import Describe, Facts, Group, Layout
 
-_LABELS = {"real": "DFDC_Real", "fake": "DFDC_Fake"}
-_REAL, _FAKE = _LABELS.values()
+_REAL, _FAKE = labels_of("DFDC")
+_LABELS = {"real": _REAL, "fake": _FAKE}
 
 
 class _Clip(NamedTuple):

@@ -9,13 +9,13 @@ Identity: the actor numbers in a clip's name, target first.
 
 from pathlib import Path, PurePosixPath
 
-from common.datasets import identities
+from common.datasets import identities, labels_of
 from common.errors import DataError
 from common.io import read_json
 from preprocessing.layouts._annotations import agree, read_kind, read_split
 from preprocessing.layouts._base import Describe, Facts, Group, Layout
 
-_FOLDERS = {"original_videos": "DFDCP_Real", "method_A": "DFDCP_FakeA", "method_B": "DFDCP_FakeB"}
+_FOLDERS = dict(zip(("original_videos", "method_A", "method_B"), labels_of("DFDCP"), strict=True))
 _KINDS = {"original_videos": "real", "method_A": "fake", "method_B": "fake"}
 
 

@@ -10,15 +10,15 @@ Identity: the name of an original; a manipulation's name says target (whose vide
 from pathlib import Path
 from typing import Any
 
-from common.datasets import identities
+from common.datasets import LEVELS, SPLITS, identities, labels_of
 from common.errors import DataError
 from common.io import read_json
 from preprocessing.layouts._annotations import agree
-from preprocessing.layouts._base import SPLITS, Describe, Facts, Group, Layout
+from preprocessing.layouts._base import Describe, Facts, Group, Layout
 
-COMPRESSIONS = ("raw", "c23", "c40")
-METHODS = {"Deepfakes": "FF-DF", "Face2Face": "FF-F2F", "FaceSwap": "FF-FS", "NeuralTextures": "FF-NT"}
-SHIFTER = {"FaceShifter": "FF-FH"}
+REAL, *_FAKES = labels_of("FaceForensics++")
+METHODS = dict(zip(("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"), _FAKES, strict=True))
+SHIFTER = {"FaceShifter": labels_of("FaceShifter")[0]}
 KNOWN = {*METHODS, *SHIFTER, "DeepFakeDetection"}
 
 
@@ -28,7 +28,7 @@ def sequence_groups(root: Path, reals: dict[str, str], fakes: dict[str, str]) ->
     for kind, members in (("original_sequences", reals), ("manipulated_sequences", fakes)):
         for name, label in members.items():
             masks = f"{kind}/{name}/masks"
-            for compression in COMPRESSIONS:
+            for compression in LEVELS:
                 folder = f"{kind}/{name}/{compression}"
                 if (root / folder).is_dir():
                     masked = label not in (*reals.values(), *SHIFTER.values())  # no masks are published of FaceShifter
@@ -78,7 +78,7 @@ class FaceForensics(Layout):
     mended: tuple[str, ...] = ("masks: those of a video's own compression come before those of c23",)
 
     def groups(self, root: Path, dataset: str, perturbation: str | None = None) -> list[Group]:
-        return sequence_groups(root, {"youtube": "FF-real"}, self.fakes)
+        return sequence_groups(root, {"youtube": REAL}, self.fakes)
 
     def unknown_folders(self, root: Path) -> list[str]:
         return unknown_sequences(root)
@@ -103,8 +103,8 @@ class FaceForensics(Layout):
             return {}  # another dataset of this shape must not overwrite the field's names
         found = {}
         for label in METHODS.values():
-            if label in index and "FF-real" in index:
-                found[label] = {label: {"FF-real": index["FF-real"], label: index[label]}}
+            if label in index and REAL in index:
+                found[label] = {label: {REAL: index[REAL], label: index[label]}}
         if not as_deepfakebench:
             whole = {dataset: {dataset: index}, **found}
             found |= {f"{name}_c40": content for name, each in whole.items() if (content := _only(each, "c40"))}

@@ -8,7 +8,7 @@ Identity: as in FaceForensics++, `<target>_<source>`.
 from pathlib import Path
 
 from preprocessing.layouts._base import Group
-from preprocessing.layouts.faceforensics import SHIFTER, FaceForensics, sequence_groups
+from preprocessing.layouts.faceforensics import REAL, SHIFTER, FaceForensics, sequence_groups
 
 
 class FaceShifter(FaceForensics):
@@ -17,12 +17,9 @@ class FaceShifter(FaceForensics):
     names = ("FaceShifter",)
     mended = ()
 
-    def folder(self, dataset: str) -> str:
-        return "FaceForensics++" if dataset in self.names else dataset
-
     def groups(self, root: Path, dataset: str, perturbation: str | None = None) -> list[Group]:
         fakes = sequence_groups(root, {}, SHIFTER)
-        return sequence_groups(root, {"youtube": "FF-real"}, {}) + fakes if fakes else []
+        return sequence_groups(root, {"youtube": REAL}, {}) + fakes if fakes else []
 
 
 LAYOUT = FaceShifter()

@@ -8,19 +8,20 @@ Several people stand in a frame, and the largest, which is followed, need not be
 
 from pathlib import Path
 
-from preprocessing.layouts._base import SPLITS, Describe, Facts, Group, Layout
+from common.datasets import SPLITS, labels_of, names_of
+from preprocessing.layouts._base import Describe, Facts, Group, Layout
 
 
 class FFIW(Layout):
     """One group per folder and split."""
 
-    names = ("FFIW-10K", "FFIW")
+    names = names_of("FFIW-10K")
 
     def labels(self, dataset: str) -> tuple[str, ...]:
-        return "FFIW_Real", "FFIW_Fake"
+        return labels_of(self.names[0])
 
     def groups(self, root: Path, dataset: str, perturbation: str | None = None) -> list[Group]:
-        kinds = {"source": "FFIW_Real", "target": "FFIW_Fake"}
+        kinds = dict(zip(("source", "target"), self.labels(dataset), strict=True))
         return [
             Group(f"{kind}/{split}", label, extra=split)
             for kind, label in kinds.items()

@@ -8,7 +8,10 @@ Identity: the number of the original; every fake bears the same actor's face, fo
 
 from pathlib import Path
 
-from preprocessing.layouts._base import SPLITS, Describe, Facts, Group, Layout
+from common.datasets import SPLITS, labels_of
+from preprocessing.layouts._base import Describe, Facts, Group, Layout
+
+_REAL, _FAKE = labels_of("UADFV")
 
 
 class UADFV(Layout):
@@ -18,17 +21,17 @@ class UADFV(Layout):
     mended = ("every video is for testing only; DeepfakeBench puts each into train, val and test alike",)
 
     def labels(self, dataset: str) -> tuple[str, ...]:
-        return "UADFV_Real", "UADFV_Fake"
+        return _REAL, _FAKE
 
     def groups(self, root: Path, dataset: str, perturbation: str | None = None) -> list[Group]:
-        folders = {"real": "UADFV_Real", "fake": "UADFV_Fake"}
+        folders = {"real": _REAL, "fake": _FAKE}
         return [Group(folder, label) for folder, label in folders.items() if (root / folder).is_dir()]
 
     def describer(self, root: Path, dataset: str, as_deepfakebench: bool = False) -> Describe:
         def describe(group: Group, name: str) -> Facts:
             assert group.label is not None
             target = name.removesuffix("_fake")
-            source = target if group.label == "UADFV_Real" else None
+            source = target if group.label == _REAL else None
             return Facts(group.label, SPLITS if as_deepfakebench else ("test",), target, source)
 
         return describe

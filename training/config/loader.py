@@ -16,6 +16,7 @@ from typing import Any, Literal
 import pydantic
 import yaml
 
+from common.datasets import default_labels
 from common.errors import ConfigError
 from common.io import atomic_write
 from common.yaml_source import Path_, Source
@@ -44,7 +45,7 @@ def load_config(
     notes: list[str] = []
     for source in sources:
         _translate(source, notes)
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"label_dict": default_labels()}
     for source in sources:
         if "frame_num" in source.values:  # before one source's number meets another's `frame_num.test`
             source.values["frame_num"] = spread_frames(source.values["frame_num"])

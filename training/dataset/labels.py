@@ -8,13 +8,14 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 
+from common.datasets import LEVELS, MADE_FROM
 from common.errors import DataError
 
 log = logging.getLogger("clipdeepfake.data")
 
 # The end only: `real_esrgan` is a generator of fakes.
 _ENDING = re.compile(
-    r".+[_-](?:(?P<real>real)|(?P<fake>fake)(?:[a-z]|\d+)?)(?:_(?:ff|cdf|c23|c40|raw))?", re.IGNORECASE
+    rf".+[_-](?:(?P<real>real)|(?P<fake>fake)(?:[a-z]|\d+)?)(?:_(?:{'|'.join([*MADE_FROM, *LEVELS])}))?", re.IGNORECASE
 )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from common.datasets import FFPP, other_names
+from common.datasets import home, other_names, split_level
 from common.errors import DataError
 from common.images import MAX_PIXELS, decode_mask, decode_rgb
 from training.config.schema import Config
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from training.dataset.index.videos import Index
 
 LANDMARKS = (81, 68)  # dlib's points, with the forehead's and without
-# Datasets whose frames lie in FaceForensics++'s database: it, what is derived from it, and Google's DFD, which it hosts.
-_SHARED = FFPP | {"DeepFakeDetection"}
-
 
 _CURE = "extract it again with preprocess.py, or set data.on_error=skip"
 
@@ -183,11 +180,10 @@ def open_storage(config: Config, dataset: str) -> Storage:
     limit = config.data.max_pixels
     if not config.lmdb:
         return FileStorage(config.rgb_dir, config.data.roots, limit)
-    base = dataset.rsplit("_", 1)[0] if dataset.endswith(("_c23", "_c40", "_raw")) else dataset
+    base, _ = split_level(dataset)
     own = Path(config.lmdb_dir).resolve() / f"{base}_lmdb"
-    if base in _SHARED and not own.exists():
-        return LmdbStorage(own.with_name("FaceForensics++_lmdb"), limit)
     if not own.exists():
+        own = own.with_name(f"{home(base)}_lmdb")
         others = (own.with_name(f"{name}_lmdb") for name in other_names(base))
         own = next((place for place in others if place.exists()), own)
     return LmdbStorage(own, limit)

@@ -8,22 +8,12 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 
+from common.datasets import DATASETS
 from common.errors import DataError
 
 _DRIVE = re.compile(r"[A-Za-z]:/")
 # How folders of the field's datasets begin, to guess where a foreign path stops being foreign.
-_FIELD = (
-    "FaceForensics",
-    "FaceShifter",
-    "Celeb-DF",
-    "DeepFake",
-    "DFDC",
-    "Deeper",
-    "UADFV",
-    "FFIW",
-    "DeepSpeak",
-    "DF40",
-)
+_FIELD = tuple(record.begins for record in DATASETS if record.begins)
 
 
 def inside(path: str, root: str, prefixes: Mapping[str, str] | None = None, roots: Sequence[str] = ()) -> str:

@@ -10,15 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from common.datasets import other_names
+from common.datasets import SPLITS, other_names, split_level
 from common.errors import ConfigError, DataError
 from training.batch import DataInfo
 from training.config.schema import Config
-from training.dataset.index.table import SPLITS, Table
+from training.dataset.index.table import Table
 from training.dataset.index.table_cache import load_table
 from training.dataset.index.videos import Index
-
-_LEVEL = re.compile(r"(.+)_(c23|c40|raw)$")
 
 
 def load_index(config: Config, datasets: Sequence[str], split: str, info: DataInfo | None = None) -> Index:
@@ -54,10 +52,10 @@ def open_dataset(config: Config, dataset: str) -> tuple[Table, str | None]:
     """Return the table of a dataset, and the compression that its name asks for."""
     folder = Path(config.dataset_json_folder)
     path, name, level = folder / f"{dataset}.json", dataset, None
-    found = _LEVEL.match(dataset)
-    if found and (not path.exists() or _top_key(path) == found.group(1)):
+    plain, asked = split_level(dataset)
+    if asked and (not path.exists() or _top_key(path) == plain):
         # DeepfakeBench keeps such an index in a file of its own, under the plain name's key.
-        name, level = found.groups()
+        name, level = plain, asked
         path = path if path.exists() else folder / f"{name}.json"
     if not path.exists():
         path = next((file for other in other_names(name) if (file := folder / f"{other}.json").exists()), path)

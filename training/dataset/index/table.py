@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from common.datasets import family, identities
+from common.datasets import SPLITS, family, identities
 from common.errors import DataError
 from common.io import decode_json_text, json_faults_named
 from training.dataset.index.json_stream import leaves
 
-SPLITS = ("train", "val", "test")
 _PEOPLE = ("target_id", "source_id")
 _NUMBER = re.compile(r"(\d+)\D*$")
 _SURROGATE = re.compile("[\ud800-\udfff]")
