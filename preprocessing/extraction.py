@@ -6,8 +6,10 @@ hidden half-written folders, which the next run removes.
 
 import io
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
+import signal
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,12 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import DataError, ProjectError
-from common.images import read_rgb
+from common.images import MASK_FLOOR, MAX_PIXELS, decode_mask, mask_of, read_file, read_rgb
 from common.io import NO_PLACE
 from preprocessing.layouts._base import IMAGE_SUFFIXES
-
-_MASK_FLOOR = 16
-"""Mask videos are lossily coded: what is darker is noise of the codec. Their shapes may be gray or coloured."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """A video to do: `video` and `mask` are files, products go to `folder`/{frames,landmarks,masks}/`name`."""
+    """A video to do: `video` and `mask` are files, products go to `folder`/{frames,landmarks,masks}/`name`.
+
+    Attributes:
+        manipulated: the mask shows whose face is manipulated, and a video where it shows nobody's is no fake.
+        max_pixels: of a picture or frame; a larger one is not decoded.
+        timeout: seconds that the video may take; 0: any number.
+    """
 
     key: str
     video: Path
@@ -49,6 +54,9 @@ class Job:
     name: str
     mask: Path | None
     settings: Settings
+    manipulated: bool = True
+    max_pixels: int = MAX_PIXELS
+    timeout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,8 +65,10 @@ class Outcome:
 
     Attributes:
         state: `done`; `partial` (some wanted frames could not be decoded, the faces of the others are there);
-            `no_face`; `failed` (nothing was written).
-        frames: frames looked at. faces: faces written. seconds: time taken. error: what went wrong, else empty.
+            `no_face`; `unmasked` (a fake whose mask lies on no face that was found: no face of it is known to be
+            manipulated, nothing was written); `failed` (nothing was written).
+        frames: frames looked at. faces: faces written. masks: masks written. seconds: time taken. error: what went
+            wrong, else empty.
         forehead: `predicted`, or `extrapolated` when the landmark file knows 68 points only.
     """
 
@@ -69,13 +79,17 @@ class Outcome:
     seconds: float = 0.0
     error: str = ""
     forehead: str = ""
+    masks: int = 0
 
 
 def process_video(job: Job) -> Outcome:
     """Do one video; never raises for what the video's file is to blame for."""
     start = perf_counter()
     try:
-        outcome = _process(job)
+        with time_limit(job.timeout):
+            outcome = _process(job)
+    except Overtime:
+        outcome = Outcome(job.key, "failed", error=overtime(job))
     except DataError as error:
         outcome = Outcome(job.key, "failed", error=str(error))
     except ProjectError:
@@ -89,13 +103,48 @@ def process_video(job: Job) -> Outcome:
     return Outcome(**{**asdict(outcome), "seconds": round(perf_counter() - start, 3)})
 
 
+class Overtime(BaseException):
+    """A video takes too long. No `Exception`, so that nothing on the way takes it for a fault of one frame."""
+
+
+def overtime(job: Job) -> str:
+    """Return the sentence for a video that took too long."""
+    return f"it took longer than {job.timeout:g} seconds; look at the file, or raise --video_timeout"
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise `Overtime` in here after so many seconds (0: never).
+
+    By a timer of this process, which Python code and decoders heed between two frames. Other threads than the main one
+    have no such timer, and no limit. One that was set before goes on afterwards.
+    """
+    if not seconds or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise Overtime
+
+    start = perf_counter()
+    before = signal.signal(signal.SIGALRM, stop)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        if left:
+            signal.setitimer(signal.ITIMER_REAL, max(left - (perf_counter() - start), 1e-3), interval)
+
+
 def _process(job: Job) -> Outcome:
-    from preprocessing.faces.tracking import track_faces
+    from preprocessing.faces.tracking import FaceTracker, track_faces
 
     pipeline = _pipeline(job.settings.detector, job.settings.predictor, job.settings.size, job.settings.scale)
     looked, faces = 0, 0
     with ExitStack() as stack:
-        reader = stack.enter_context(open_frames(job.video))
+        reader = stack.enter_context(open_frames(job.video, job.max_pixels))
         numbers = reader.choose(job.settings.mode, job.settings.num_frames, job.settings.stride)
 
         def counted() -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -106,22 +155,30 @@ def _process(job: Job) -> Outcome:
 
         products = _Products(job)
         stack.callback(products.discard)
-        matrices: dict[int, NDArray] = {}
-        for face in track_faces(counted(), pipeline):
+        masks = stack.enter_context(_Masks(job, numbers)) if job.mask is not None else None
+        tracker = FaceTracker(pipeline.detector, insist=job.manipulated)
+        for face in track_faces(counted(), pipeline, mask_of_frame=masks and masks.of_frame, tracker=tracker):
             products.write("frames", face.frame, face.crop)
             products.write("landmarks", face.frame, face.landmarks)
-            matrices[face.frame] = face.matrix
+            if masks is not None and (mask := masks.cut(face)) is not None:
+                products.write("masks", face.frame, mask)
             faces += 1
         damage = reader.damage or ""
-        if faces and job.mask is not None:
-            damage = damage or _write_masks(job.mask, matrices, job.settings.size, products)
-        if faces:
+        if faces and masks is not None:
+            damage = damage or masks.missing(faces)
+        if looked:
             products.publish()
     if looked == 0:
         return Outcome(job.key, "failed", error=damage or "no frame could be decoded")
     state = "no_face" if not faces else "partial" if damage else "done"
+    if tracker.passed_over:
+        state, damage = (
+            "unmasked",
+            damage or f"{job.mask} marks none of the faces that were found; the video is left out",
+        )
     forehead = "extrapolated" if pipeline.landmarks.extrapolated else "predicted"
-    return Outcome(job.key, state, looked, faces, error=damage, forehead=forehead)
+    written = 0 if masks is None else masks.written
+    return Outcome(job.key, state, looked, faces, error=damage, forehead=forehead, masks=written)
 
 
 @lru_cache(maxsize=2)
@@ -138,8 +195,8 @@ def _pipeline(detector: str, predictor: str | None, size: int, scale: float) -> 
 class _Picture:
     """An image file, read like a video of one frame."""
 
-    def __init__(self, path: Path):
-        self.path, self.damage = path, None
+    def __init__(self, path: Path, max_pixels: int):
+        self.path, self.damage, self._max_pixels = path, None, max_pixels
 
     def __enter__(self) -> "_Picture":
         return self
@@ -151,32 +208,85 @@ class _Picture:
         return [0]
 
     def frames(self, numbers: Any) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        yield 0, read_rgb(self.path)
+        yield 0, read_rgb(self.path, self._max_pixels)
 
 
-def open_frames(path: Path) -> Any:
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def open_frames(path: Path, max_pixels: int = MAX_PIXELS) -> Any:
     """Return a reader of a video, or of a picture as a video of one frame."""
     from preprocessing.video_reader import VideoReader
 
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return _Picture(path)
-    return VideoReader(path)
+    return _Picture(path, max_pixels) if _is_picture(path) else VideoReader(path, max_pixels)
 
 
-def _write_masks(path: Path, matrices: dict[int, NDArray], size: int, products: "_Products") -> str:
-    """Cut each mask with its frame's matrix; return what went wrong, else nothing."""
-    from preprocessing.faces.alignment import warp_image
+class _Masks:
+    """The masks beside a video's frames, read in step with them; use as a context manager.
 
-    written = 0
-    try:
-        with open_frames(path) as reader:
-            for number, mask in reader.frames(list(matrices)):
-                warped = warp_image(np.ascontiguousarray(mask.max(axis=2)), matrices[number], size)
-                products.write("masks", number, np.where(warped >= _MASK_FLOOR, 255, 0).astype(np.uint8))
-                written += 1
-    except DataError as error:
-        return f"mask: {error}"
-    return "" if written == len(matrices) else f"mask: only {written} of {len(matrices)} frames in {path}"
+    A mask file that cannot be read, or ends early, costs the masks and not the video.
+    """
+
+    def __init__(self, job: Job, numbers: list[int]):
+        assert job.mask is not None
+        self._path, self._max_pixels, self._size = job.mask, job.max_pixels, job.settings.size
+        self._stream = self._read(numbers)
+        self._next: tuple[int, Any] | None = None
+        self._kept: dict[int, Any] = {}
+        self._error = ""
+        self.written = 0
+
+    def __enter__(self) -> "_Masks":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def _read(self, numbers: list[int]) -> Generator[tuple[int, NDArray[np.uint8]], None, None]:
+        if _is_picture(self._path):
+            yield 0, decode_mask(read_file(self._path), str(self._path), self._max_pixels)
+            return
+        with open_frames(self._path, self._max_pixels) as reader:
+            for number, frame in reader.frames(numbers):
+                yield number, mask_of(frame, lossy=True)
+
+    def of_frame(self, number: int) -> Any:
+        """Return a frame's mask, (H, W) of zeros and ones, None where there is none; ask in ascending order."""
+        from preprocessing.faces.tracking import PORTION
+
+        while self._next is None or self._next[0] < number:
+            try:
+                self._next = next(self._stream, None)
+            except DataError as error:
+                self._error, self._next = str(error), None
+            if self._next is None:
+                return None
+        if self._next[0] > number:
+            return None
+        self._kept[number] = self._next[1]
+        if len(self._kept) > PORTION:
+            del self._kept[min(self._kept)]
+        return self._next[1]
+
+    def cut(self, face: Any) -> NDArray[np.uint8] | None:
+        """Return the mask of a face that was found in the frames asked for last, cut like the face: 0 or 255."""
+        from preprocessing.faces.alignment import warp_image
+
+        mask = self._kept.pop(face.frame, None)
+        if mask is None:
+            return None
+        self.written += 1
+        matrix = face.matrix.copy()
+        matrix[:, :2] *= face.frame_size[1] / mask.shape[1], face.frame_size[0] / mask.shape[0]
+        warped = warp_image(mask * np.uint8(255), matrix, self._size)
+        return np.where(warped >= MASK_FLOOR, 255, 0).astype(np.uint8)
+
+    def missing(self, faces: int) -> str:
+        """Return what went wrong, else nothing."""
+        if self._error:
+            return f"mask: {self._error}"
+        return "" if self.written == faces else f"mask: only {self.written} of {faces} frames in {self._path}"
 
 
 class _Products:
@@ -206,7 +316,7 @@ class _Products:
         (folder / f"{number:03d}.png").write_bytes(data.tobytes())
 
     def publish(self) -> None:
-        """Rename the folders into place, frames last: where they are, everything is."""
+        """Rename the folders into place, frames last: where they are, everything is. What was there before goes."""
         shutil.rmtree(self._final["frames"], ignore_errors=True)
         for kind, final in self._final.items():
             shutil.rmtree(final, ignore_errors=True)

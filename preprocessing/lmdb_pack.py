@@ -24,6 +24,7 @@ from preprocessing.layouts import Group, find_layout
 from preprocessing.layouts._base import PRODUCTS
 from preprocessing.media import is_picture, some, walk
 from preprocessing.options import dataset_folder
+from preprocessing.output_lock import hold
 from preprocessing.run_preprocess import chosen_groups, say
 
 CODECS = ("png", "webp", "jpeg", "raw")
@@ -68,16 +69,25 @@ def to_lmdb(
     groups = chosen_groups(rules, root, dataset_name, comp, None)
     place = Path(output_lmdb_dir).expanduser() / f"{rules.database(dataset_name)}_lmdb"
     say(f"packing {root} -> {place}")
+    make_folder(place, "--output_lmdb_dir")
+    busy = f"another to_lmdb.py is writing {place} now; wait for it, or choose another place with --output_lmdb_dir"
+    with hold(place / ".to_lmdb.lock", busy, "--output_lmdb_dir"):
+        _pack_and_check(place, root, groups, codec, quality, keys, verify == "all")
+    return place
+
+
+def _pack_and_check(
+    place: Path, root: Path, groups: list[Group], codec: str, quality: int, keys: str, everything: bool
+) -> None:
     pack = _Pack(place, {"codec": codec, "quality": quality if codec == "jpeg" else None, "keys": keys})
     files = product_files(root, groups)
     for sentence in files.left_out:
         say(f"left out: {sentence}")
     try:
         _fill(pack, root, files.paths, codec, quality, keys)
-        _check(pack, root, files.paths, codec, keys, verify == "all")
+        _check(pack, root, files.paths, codec, keys, everything)
     finally:
         pack.close()
-    return place
 
 
 class _Pack:
@@ -92,7 +102,6 @@ class _Pack:
             raise ConfigError(
                 f"{place} was begun with {json.dumps(read_json(begun))}; use the same options, or another folder"
             )
-        make_folder(place, "--output_lmdb_dir")
         try:
             self.environment = lmdb.open(str(place), map_size=_FIRST_MAP, readahead=False)
         except lmdb.Error as error:

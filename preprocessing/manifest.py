@@ -7,7 +7,7 @@ from pathlib import Path
 from common.errors import ProjectError
 from preprocessing.extraction import Outcome, Settings
 
-FINISHED = ("done", "partial", "no_face")
+FINISHED = ("done", "partial", "no_face", "unmasked")
 
 
 class Manifest:

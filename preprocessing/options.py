@@ -8,7 +8,7 @@ from typing import Any
 from common.errors import ConfigError, DataError
 
 CONFIG = Path(__file__).parent / "config.yaml"
-WHOLE_NUMBERS = ("num_frames", "stride", "workers", "quality")
+WHOLE_NUMBERS = ("num_frames", "stride", "workers", "quality", "max_pixels", "video_timeout")
 PATH_KEYS = ("dataset_root_path", "output", "output_file_path", "output_lmdb_dir")
 
 

@@ -1,19 +1,27 @@
 """Many videos at once: processes on this machine, or Ray's cluster, with the same function for each video."""
 
+import faulthandler
 import multiprocessing
+import multiprocessing.connection
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from functools import lru_cache
+from time import monotonic
+from typing import IO, Any
 
 from common.errors import ConfigError
-from preprocessing.extraction import Job, Outcome, process_video
+from preprocessing.extraction import Job, Outcome, overtime, process_video
 
 Work = Callable[[Job], Outcome]
 
 _AHEAD = 2
 """Videos handed out per worker; few, so that a worker's death puts few others under suspicion."""
+_GRACE = 0.1
+"""Share of the time limit (at least a second) that a video gets on top, to end by itself, before its process is ended."""
 
 
 def run_here(jobs: Iterable[Job], workers: int, work: Work = process_video) -> Iterator[Outcome]:
@@ -24,14 +32,41 @@ def run_here(jobs: Iterable[Job], workers: int, work: Work = process_video) -> I
     waiting = deque(jobs)
     while waiting:
         suspects = yield from _run_pool(waiting, workers, work)
-        # A native library crashed on one of these. Each alone in a process of its own tells which.
+        # A native library crashed, or was caught, on one of these. Each alone in a process of its own tells which.
         for job in suspects:
             yield _run_alone(job, work)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
     # Spawned, not forked: decoders and OpenCV keep threads that do not survive a fork.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """A worker whose run was killed would go on writing, beside the run that is started next."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@lru_cache(maxsize=1)
+def _nowhere() -> IO[str]:
+    return open(os.devnull, "w")
+
+
+def _limited(work: Work, job: Job) -> Outcome:
+    """Do a job in a worker. What is caught in native code heeds no timer: past its time, the process ends."""
+    if job.timeout:
+        faulthandler.dump_traceback_later(job.timeout + max(1.0, _GRACE * job.timeout), exit=True, file=_nowhere())
+    try:
+        return work(job)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _run_pool(waiting: deque[Job], workers: int, work: Work) -> Generator[Outcome, None, list[Job]]:
@@ -41,7 +76,7 @@ def _run_pool(waiting: deque[Job], workers: int, work: Work) -> Generator[Outcom
     try:
         while waiting or running:
             while waiting and len(running) < workers * _AHEAD:
-                running[pool.submit(work, waiting[0])] = waiting[0]
+                running[pool.submit(_limited, work, waiting[0])] = waiting[0]
                 waiting.popleft()
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
@@ -57,9 +92,12 @@ def _run_pool(waiting: deque[Job], workers: int, work: Work) -> Generator[Outcom
 
 def _run_alone(job: Job, work: Work) -> Outcome:
     with _pool(1) as pool:
+        start = monotonic()
         try:
-            return pool.submit(work, job).result()
+            return pool.submit(_limited, work, job).result()
         except BrokenProcessPool:
+            if job.timeout and monotonic() - start >= job.timeout:
+                return Outcome(job.key, "failed", error=overtime(job))
             return Outcome(job.key, "failed", error="the decoder crashed on this file; download or re-encode it")
 
 

@@ -4,19 +4,23 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError, DataError
-from common.io import make_folder
 from preprocessing.extraction import Job, Outcome, Settings
 from preprocessing.layouts import Group, Layout, find_layout
 from preprocessing.layouts._base import check_links
 from preprocessing.manifest import Manifest
 from preprocessing.media import some
 from preprocessing.options import dataset_folder
+from preprocessing.output_lock import hold_folders
 from preprocessing.progress import VideoProgress
+
+VIDEO_TIMEOUT = 600
+"""Seconds that one video may take where nobody says otherwise: a hundred times what an ordinary one takes."""
 
 
 def preprocess(
@@ -34,11 +38,14 @@ def preprocess(
     shard: str | None = None,
     detector: str | None = None,
     predictor: str | None = None,
+    max_pixels: int | None = None,
+    video_timeout: float | None = None,
 ) -> int:
     """Do a dataset; None leaves an option at its default. Returns the number to exit with: 1 when videos failed, else 0.
 
     Raises:
-        ConfigError: an option is wrong. DataError: the dataset is not there or holds no videos.
+        ConfigError: an option is wrong. DataError: the dataset is not there or holds no videos. ProjectError: another run
+            writes the same place, or it cannot be written.
     """
     if not dataset_name:
         raise ConfigError("dataset_name is not set; give --dataset_name, for example FaceForensics++")
@@ -49,22 +56,35 @@ def preprocess(
     part = parse_shard(shard)
     if workers is not None and workers < 0:
         raise ConfigError(f"--workers {workers}: write how many processes, 0 for none besides this one")
+    limits = _limits(max_pixels, video_timeout)
     target = Path(output).expanduser() / folder if output else root
     say(f"dataset: {root}" + (f" -> {target}" if target != root else ""))
 
     groups = chosen_groups(rules, root, dataset_name, comp, perturbation)
-    jobs = list_jobs(rules, root, groups, target, settings)
+    jobs = [replace(job, **limits) for job in list_jobs(rules, root, groups, target, settings)]
     if not jobs:
         raise DataError(f"{root} holds no videos in {', '.join(group.folder for group in groups)}")
-    if target != root:
-        make_folder(target, "--output")
-        copy_annotations(rules, root, target)
-    if part:
-        jobs = jobs[part[0] - 1 :: part[1]]
-    manifest = Manifest(target, settings, part)
-    todo = [job for job in jobs if not _finished(manifest, job)]
-    say(f"{len(jobs)} videos, {len(jobs) - len(todo)} of them finished before")
-    return _work(todo, jobs, manifest, engine, workers)
+    with hold_folders((target / group.folder for group in groups), part):
+        if target != root:
+            copy_annotations(rules, root, target)
+        if part:
+            jobs = jobs[part[0] - 1 :: part[1]]
+        manifest = Manifest(target, settings, part)
+        todo = [job for job in jobs if not _finished(manifest, job)]
+        say(f"{len(jobs)} videos, {len(jobs) - len(todo)} of them finished before")
+        return _work(todo, jobs, manifest, engine, workers)
+
+
+def _limits(max_pixels: int | None, video_timeout: float | None) -> dict[str, Any]:
+    given: dict[str, Any] = {
+        "max_pixels": max_pixels,
+        "timeout": VIDEO_TIMEOUT if video_timeout is None else video_timeout,
+    }
+    if max_pixels is not None and max_pixels < 1:
+        raise ConfigError(f"--max_pixels {max_pixels}: write how many pixels a picture may have, for example 64000000")
+    if given["timeout"] < 0:
+        raise ConfigError(f"--video_timeout {video_timeout}: write how many seconds a video may take, 0 for any number")
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def say(text: str) -> None:
@@ -131,7 +151,8 @@ def list_jobs(rules: Layout, root: Path, groups: Iterable[Group], target: Path, 
             if group.masks and video.mask is None:
                 say(f"  {video.path}: no mask in {group.masks}")
             mask = root / video.mask if video.mask else None
-            jobs.append(Job(video.path, root / video.path, target / group.folder, video.name, mask, settings))
+            folder = target / group.folder
+            jobs.append(Job(video.path, root / video.path, folder, video.name, mask, settings, group.masked))
     return jobs
 
 
@@ -144,9 +165,23 @@ def copy_annotations(rules: Layout, root: Path, target: Path) -> None:
 
 
 def _finished(manifest: Manifest, job: Job) -> bool:
+    """Tell whether a video is done and what its line says is there: files may have been lost, or taken by another run."""
     if not manifest.finished(job.key):
         return False
-    return manifest.entries[job.key]["faces"] == 0 or (job.folder / "frames" / job.name).is_dir()
+    entry = manifest.entries[job.key]
+    wanted = {"frames": entry["faces"], "landmarks": entry["faces"], "masks": entry.get("masks")}
+    return all(
+        count is None or _count(job.folder / kind / job.name, suffix) == count
+        for (kind, count), suffix in zip(wanted.items(), (".png", ".npy", ".png"), strict=True)
+    )
+
+
+def _count(folder: Path, suffix: str) -> int:
+    try:
+        with os.scandir(folder) as files:
+            return sum(file.name.endswith(suffix) and not file.name.startswith(".") for file in files)
+    except OSError:
+        return 0
 
 
 def _outcomes(jobs: list[Job], engine: str | None, workers: int | None) -> Iterator[Outcome]:
@@ -167,10 +202,12 @@ def _work(todo: list[Job], jobs: list[Job], manifest: Manifest, engine: str | No
         progress.add(outcome)
     progress.close()
     entries = [manifest.entries[job.key] for job in jobs if job.key in manifest.entries]
-    count = {state: sum(entry["state"] == state for entry in entries) for state in ("partial", "no_face", "failed")}
+    states = [entry["state"] for entry in entries]
+    count = {state: states.count(state) for state in ("partial", "no_face", "unmasked", "failed")}
     faces = sum(entry["faces"] for entry in entries)
     say(
         f"{len(entries)} videos, {faces} faces, {count['no_face']} without a face, {count['partial']} partly unreadable, "
-        f"{count['failed']} failed; the list is {manifest.path}"
+        + (f"{count['unmasked']} without a face under the mask, " if count["unmasked"] else "")
+        + f"{count['failed']} failed; the list is {manifest.path}"
     )
     return 1 if count["failed"] else 0

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from common.errors import ConfigError
+from common.io import make_folder
 from preprocessing.frame_index import IndexReport, build_index, write_indexes
 from preprocessing.layouts import find_layout
 from preprocessing.options import dataset_folder
+from preprocessing.output_lock import hold
 from preprocessing.run_preprocess import chosen_groups, say
 
 
@@ -34,9 +36,13 @@ def rearrange(
     groups = chosen_groups(rules, root, dataset_name, comp, perturbation)
     given = str(dataset_root_path).rstrip("/")
     prefix = f"{given}/{folder}" if (Path(given) / folder).is_dir() else given
-    report = build_index(rules, root, dataset_name, groups, prefix if as_deepfakebench else None, as_deepfakebench)
+    output = make_folder(Path(output_file_path).expanduser(), "--output_file_path")
+    busy = f"another rearrange.py is writing {dataset_name}'s index in {output} now; wait for it"
+    # Build and write in one go: the index and its companions must be of one run.
+    with hold(output / f".{dataset_name.replace('/', '_')}.lock", busy, "--output_file_path"):
+        report = build_index(rules, root, dataset_name, groups, prefix if as_deepfakebench else None, as_deepfakebench)
+        paths = write_indexes(report, output)
     for note in report.summary():
         say(f"note: {note}")
-    paths = write_indexes(report, Path(output_file_path).expanduser())
     say(f"{report.videos} videos, {report.frames} frames -> {', '.join(str(path) for path in paths)}")
     return report

@@ -22,6 +22,7 @@ class Face:
         matrix: (2, 3), from pixels of the frame to pixels of the crop.
         box: the detector's rectangle, pixels of the frame.
         frame: number of the frame in its video; 0 for an image.
+        frame_size: (height, width) of the frame in pixels.
     """
 
     crop: NDArray[np.uint8]
@@ -29,6 +30,7 @@ class Face:
     matrix: NDArray[np.float64]
     box: Box
     frame: int = 0
+    frame_size: tuple[int, int] = (0, 0)
 
 
 class FacePipeline:
@@ -64,4 +66,5 @@ class FacePipeline:
         """Cut the face in a known box."""
         points = self.landmarks(image, box)
         crop, matrix = align(image, points, self.size, self.scale)
-        return Face(crop, warp_points(points, matrix).astype(np.float32), matrix, box, frame)
+        landmarks = warp_points(points, matrix).astype(np.float32)
+        return Face(crop, landmarks, matrix, box, frame, (image.shape[0], image.shape[1]))

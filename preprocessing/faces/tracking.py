@@ -5,7 +5,7 @@ large, from taking over. Frames arrive in order and in bounded portions, so a lo
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 import cv2
@@ -26,25 +26,53 @@ _SMALLER = 0.6  # of the last box: how small a lost face is looked for
 _RESCALE = (0.5, 2.0)  # between neighbouring frames a face neither halves nor doubles
 
 
+_IN_BOX, _IN_MASK = (
+    0.25,
+    0.2,
+)  # a face is manipulated where so much of its box is marked, or its box holds so much of the mask
+_TOUCHED = 0.01  # … and at least so much of its box
+
+Mask = NDArray[np.uint8]
+"""Which pixels of a frame are manipulated, (H, W) of zeros and ones; of the frame's size or another."""
+
+
 class FaceTracker:
     """Follows one face; `follow` is called with one portion of frames after the other.
 
-    Whom to follow is decided once: the largest face of the first frame that shows one. Where the face is lost, a face
-    elsewhere is believed to be the same person's only if it is of like size and looks alike.
+    Whom to follow is decided once: the largest face of the first frame that shows one, or, where masks are given, the face
+    that a mask overlaps most in the first frame where it overlaps one. Where the face is lost, a face elsewhere is believed
+    to be the same person's only if it is of like size and looks alike.
+
+    Args:
+        detector: finds faces.
+        insist: with masks, follow nobody rather than a person whom no mask overlaps.
+
+    Attributes:
+        passed_over: faces were seen, and none of them was followed because no mask overlaps it.
     """
 
-    def __init__(self, detector: FaceDetector):
-        self._detector = detector
+    def __init__(self, detector: FaceDetector, insist: bool = True):
+        self._detector, self._insist = detector, insist
         self._last: Box | None = None
+        self._size = (0, 0)
         self._look: NDArray | None = None
         self._misses = 0
+        self._masked = False
+        self._seen = False
 
-    def follow(self, frames: list[NDArray[np.uint8]]) -> list[Box | None]:
-        """Return the followed face's box in each (H, W, 3) RGB frame, None where it is not seen."""
+    @property
+    def passed_over(self) -> bool:
+        return self._last is None and self._seen
+
+    def follow(self, frames: list[NDArray[np.uint8]], masks: Sequence[Mask | None] | None = None) -> list[Box | None]:
+        """Return the followed face's box in each (H, W, 3) RGB frame, None where it is not seen.
+
+        `masks` has an entry per frame, None where it is not known.
+        """
         boxes: list[Box | None] = [None] * len(frames)
         first = 0
         if self._last is None:
-            anchor = self._find_anchor(frames)
+            anchor = self._find_anchor(frames, masks or ())
             if anchor is None:
                 return boxes
             first, box = anchor
@@ -58,18 +86,40 @@ class FaceTracker:
             boxes[index] = self._next(frames[index])
         return boxes
 
-    def _find_anchor(self, frames: list[NDArray[np.uint8]]) -> tuple[int, Box] | None:
-        # A few frames without doubling them, which costs four times the rest; only then all of them in full.
-        for part, smallest in ((frames[:_QUICK], _USUAL), (frames, 0.0)):
-            for index, frame in enumerate(part):
-                found = self._detector.detect(frame, smallest=smallest * min(frame.shape[:2]))
-                if found:
-                    return index, found[0]
+    def _find_anchor(self, frames: list[NDArray[np.uint8]], masks: Sequence[Mask | None]) -> tuple[int, Box] | None:
+        self._masked = self._masked or any(mask is not None for mask in masks)
+        if self._masked:
+            marked = [index for index, mask in enumerate(masks) if mask is not None and mask.any()]
+            for index, found in self._search(frames, marked):
+                mask = masks[index]
+                assert mask is not None
+                box = _manipulated(found, mask, frames[index].shape[:2])
+                if box is not None:
+                    return index, box
+            if self._insist:
+                # Nobody to follow; whether there is anybody at all is what the caller tells the user.
+                self._seen = self._seen or next(self._search(frames, list(range(len(frames)))), None) is not None
+                return None
+        for index, found in self._search(frames, list(range(len(frames)))):
+            return index, found[0]
         return None
+
+    def _search(self, frames: list[NDArray[np.uint8]], places: list[int]) -> Iterator[tuple[int, list[Box]]]:
+        """Yield the frames that show faces, with these: quickly found ones first."""
+        # A few frames without doubling them, which costs four times the rest; only then all of them in full.
+        for part, smallest in ((places[:_QUICK], _USUAL), (places, 0.0)):
+            for index in part:
+                found = self._detector.detect(frames[index], smallest=smallest * min(frames[index].shape[:2]))
+                if found:
+                    self._seen = True
+                    yield index, found
 
     def _next(self, frame: NDArray[np.uint8]) -> Box | None:
         last = self._last
         assert last is not None
+        if frame.shape[:2] != self._size:  # the same picture in another size: the face has grown with it
+            last = self._last = _resized(last, self._size, frame.shape[:2])
+            self._size = frame.shape[:2]
         found = self._detector.detect(frame, near=last)
         box = max(found, key=lambda box: (overlap(box, last), -_distance(box, last)), default=None)
         if box is None:
@@ -92,7 +142,7 @@ class FaceTracker:
         return min(alike, key=lambda box: _distance(box, last), default=None)
 
     def _accept(self, frame: NDArray[np.uint8], box: Box) -> None:
-        self._last, self._look, self._misses = box, _look(frame, box), 0
+        self._last, self._look, self._misses, self._size = box, _look(frame, box), 0, frame.shape[:2]
 
     def _difference(self, frame: NDArray[np.uint8], box: Box) -> float:
         look = _look(frame, box)
@@ -113,14 +163,50 @@ def _distance(first: Box, second: Box) -> float:
     return float(np.hypot(first.centre[0] - second.centre[0], first.centre[1] - second.centre[1]))
 
 
+def _resized(box: Box, old: tuple[int, ...], new: tuple[int, ...]) -> Box:
+    """Return where a box lies in a picture of another (height, width); it keeps its shape."""
+    down, across = new[0] / old[0], new[1] / old[1]
+    factor = (down * across) ** 0.5
+    x, y = box.centre[0] * across, box.centre[1] * down
+    width, height = (box.right - box.left) / 2 * factor, (box.bottom - box.top) / 2 * factor
+    return Box(x - width, y - height, x + width, y + height, box.score)
+
+
+def _manipulated(found: list[Box], mask: Mask, size: tuple[int, ...]) -> Box | None:
+    """Return the face that a mask overlaps most (intersection over union); None where it overlaps none to speak of."""
+    down, across = mask.shape[0] / size[0], mask.shape[1] / size[1]
+    total, best, most = int(mask.sum()), None, 0.0
+    for box in found:
+        top, bottom = (min(max(round(value * down), 0), mask.shape[0]) for value in (box.top, box.bottom))
+        left, right = (min(max(round(value * across), 0), mask.shape[1]) for value in (box.left, box.right))
+        area, common = (bottom - top) * (right - left), int(mask[top:bottom, left:right].sum())
+        # A neighbour's mask may reach a little into a box, and a mouth's mask is a small part of its face.
+        if not common or common < _TOUCHED * area or (common < _IN_BOX * area and common < _IN_MASK * total):
+            continue
+        if (share := common / (total + area - common)) > most:
+            best, most = box, share
+    return best
+
+
 def track_faces(
-    frames: Iterable[tuple[int, NDArray[np.uint8]]], pipeline: FacePipeline, portion: int = PORTION
+    frames: Iterable[tuple[int, NDArray[np.uint8]]],
+    pipeline: FacePipeline,
+    portion: int = PORTION,
+    mask_of_frame: Callable[[int], Mask | None] | None = None,
+    tracker: FaceTracker | None = None,
 ) -> Iterator[Face]:
-    """Yield the followed person's face of each (number, (H, W, 3) RGB) frame that shows it, in order."""
-    tracker = FaceTracker(pipeline.detector)
+    """Yield the followed person's face of each (number, (H, W, 3) RGB) frame that shows it, in order.
+
+    Args:
+        mask_of_frame: gives the mask of a frame's number, asked in order, None where it is not known: the person whom
+            the masks show is followed.
+        tracker: ask it afterwards how it went; None: a new one.
+    """
+    tracker = tracker or FaceTracker(pipeline.detector)
     stream = iter(frames)
     while batch := list(islice(stream, portion)):
-        boxes = tracker.follow([image for _, image in batch])
+        masks = None if mask_of_frame is None else [mask_of_frame(number) for number, _ in batch]
+        boxes = tracker.follow([image for _, image in batch], masks)
         for (number, image), box in zip(batch, boxes):
             if box is not None:
                 yield pipeline.crop_box(image, box, number)
