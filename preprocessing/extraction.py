@@ -24,6 +24,9 @@ from common.images import MASK_FLOOR, MAX_PIXELS, decode_mask, mask_of, read_fil
 from common.io import NO_PLACE
 from preprocessing.layouts._base import IMAGE_SUFFIXES
 
+VIDEO_TIMEOUT = 600.0
+"""Seconds that one video may take where nobody says otherwise: a hundred times what an ordinary one takes."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -56,7 +59,7 @@ class Job:
     settings: Settings
     manipulated: bool = True
     max_pixels: int = MAX_PIXELS
-    timeout: float = 0.0
+    timeout: float = VIDEO_TIMEOUT
 
 
 @dataclass(frozen=True)

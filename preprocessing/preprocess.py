@@ -50,9 +50,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments.pop("debug")
     config = arguments.pop("config")
     from preprocessing.options import choose
-    from preprocessing.run_preprocess import preprocess
+    from preprocessing.run_preprocess import Request, preprocess
 
-    return preprocess(**choose(arguments, config, "preprocess"))
+    return preprocess(Request(**choose(arguments, config, "preprocess")))
 
 
 if __name__ == "__main__":

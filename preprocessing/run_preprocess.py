@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,48 +19,66 @@ from preprocessing.options import dataset_folder
 from preprocessing.output_lock import hold_folders
 from preprocessing.progress import VideoProgress
 
-VIDEO_TIMEOUT = 600
-"""Seconds that one video may take where nobody says otherwise: a hundred times what an ordinary one takes."""
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be done; None leaves an option at its default. The words are those of the command line."""
+
+    dataset_name: str
+    dataset_root_path: str
+    layout: str | None = None
+    comp: str | None = None
+    perturbation: str | None = None
+    mode: str | None = None
+    num_frames: int | None = None
+    stride: int | None = None
+    output: str | None = None
+    workers: int | None = None
+    engine: str | None = None
+    shard: str | None = None
+    detector: str | None = None
+    predictor: str | None = None
+    max_pixels: int | None = None
+    video_timeout: int | None = None
+
+    def limits(self) -> dict[str, Any]:
+        """Return the limits of a job that were given.
+
+        Raises:
+            ConfigError: one is no such number.
+        """
+        if self.max_pixels is not None and self.max_pixels < 1:
+            raise ConfigError(
+                f"--max_pixels {self.max_pixels}: write how many pixels a picture may have, for example 64000000"
+            )
+        if self.video_timeout is not None and self.video_timeout < 0:
+            raise ConfigError(
+                f"--video_timeout {self.video_timeout}: write how many seconds a video may take, 0 for any number"
+            )
+        given = {"max_pixels": self.max_pixels, "timeout": self.video_timeout}
+        return {key: value for key, value in given.items() if value is not None}
 
 
-def preprocess(
-    dataset_name: str,
-    dataset_root_path: str,
-    layout: str | None = None,
-    comp: str | None = None,
-    perturbation: str | None = None,
-    mode: str | None = None,
-    num_frames: int | None = None,
-    stride: int | None = None,
-    output: str | None = None,
-    workers: int | None = None,
-    engine: str | None = None,
-    shard: str | None = None,
-    detector: str | None = None,
-    predictor: str | None = None,
-    max_pixels: int | None = None,
-    video_timeout: float | None = None,
-) -> int:
-    """Do a dataset; None leaves an option at its default. Returns the number to exit with: 1 when videos failed, else 0.
+def preprocess(request: Request) -> int:
+    """Do a dataset. Returns the number to exit with: 1 when videos failed, else 0.
 
     Raises:
         ConfigError: an option is wrong. DataError: the dataset is not there or holds no videos. ProjectError: another run
             writes the same place, or it cannot be written.
     """
-    if not dataset_name:
+    dataset = request.dataset_name
+    if not dataset:
         raise ConfigError("dataset_name is not set; give --dataset_name, for example FaceForensics++")
-    rules = find_layout(dataset_name, layout)
-    folder = rules.folder(dataset_name)
-    root = dataset_folder(dataset_root_path, folder, rules.recognises)
-    settings = _settings(mode, num_frames, stride, detector, predictor)
-    part = parse_shard(shard)
-    if workers is not None and workers < 0:
-        raise ConfigError(f"--workers {workers}: write how many processes, 0 for none besides this one")
-    limits = _limits(max_pixels, video_timeout)
-    target = Path(output).expanduser() / folder if output else root
+    rules = find_layout(dataset, request.layout)
+    folder = rules.folder(dataset)
+    root = dataset_folder(request.dataset_root_path, folder, rules.recognises)
+    settings, part, limits = _settings(request), parse_shard(request.shard), request.limits()
+    if request.workers is not None and request.workers < 0:
+        raise ConfigError(f"--workers {request.workers}: write how many processes, 0 for none besides this one")
+    target = Path(request.output).expanduser() / folder if request.output else root
     say(f"dataset: {root}" + (f" -> {target}" if target != root else ""))
 
-    groups = chosen_groups(rules, root, dataset_name, comp, perturbation)
+    groups = chosen_groups(rules, root, dataset, request.comp, request.perturbation)
     jobs = [replace(job, **limits) for job in list_jobs(rules, root, groups, target, settings)]
     if not jobs:
         raise DataError(f"{root} holds no videos in {', '.join(group.folder for group in groups)}")
@@ -72,19 +90,7 @@ def preprocess(
         manifest = Manifest(target, settings, part)
         todo = [job for job in jobs if not _finished(manifest, job)]
         say(f"{len(jobs)} videos, {len(jobs) - len(todo)} of them finished before")
-        return _work(todo, jobs, manifest, engine, workers)
-
-
-def _limits(max_pixels: int | None, video_timeout: float | None) -> dict[str, Any]:
-    given: dict[str, Any] = {
-        "max_pixels": max_pixels,
-        "timeout": VIDEO_TIMEOUT if video_timeout is None else video_timeout,
-    }
-    if max_pixels is not None and max_pixels < 1:
-        raise ConfigError(f"--max_pixels {max_pixels}: write how many pixels a picture may have, for example 64000000")
-    if given["timeout"] < 0:
-        raise ConfigError(f"--video_timeout {video_timeout}: write how many seconds a video may take, 0 for any number")
-    return {key: value for key, value in given.items() if value is not None}
+        return _work(todo, jobs, manifest, request)
 
 
 def say(text: str) -> None:
@@ -92,16 +98,14 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def _settings(
-    mode: str | None, num_frames: int | None, stride: int | None, detector: str | None, predictor: str | None
-) -> Settings:
+def _settings(request: Request) -> Settings:
     from preprocessing.faces.detection import build_face_detector
     from preprocessing.faces.landmarks import PREDICTOR_81, LandmarkPredictor, find_predictor
     from preprocessing.video_reader import choose_frames
 
     # All of this would go wrong with every video: say it once, before the first.
-    model = find_predictor(predictor)
-    given: dict[str, Any] = {"mode": mode, "num_frames": num_frames, "stride": stride, "detector": detector}
+    model = find_predictor(request.predictor)
+    given: dict[str, Any] = {name: getattr(request, name) for name in ("mode", "num_frames", "stride", "detector")}
     settings = Settings(**{key: value for key, value in given.items() if value is not None}, predictor=str(model))
     choose_frames(1, settings.mode, settings.num_frames, settings.stride)
     build_face_detector(settings.detector)
@@ -195,9 +199,9 @@ def _outcomes(jobs: list[Job], engine: str | None, workers: int | None) -> Itera
     raise ConfigError(f"--engine {engine}: there is no such engine; choose local or ray")
 
 
-def _work(todo: list[Job], jobs: list[Job], manifest: Manifest, engine: str | None, workers: int | None) -> int:
+def _work(todo: list[Job], jobs: list[Job], manifest: Manifest, request: Request) -> int:
     progress = VideoProgress(len(todo), sys.stderr)
-    for outcome in _outcomes(todo, engine, workers):
+    for outcome in _outcomes(todo, request.engine, request.workers):
         manifest.add(outcome)
         progress.add(outcome)
     progress.close()

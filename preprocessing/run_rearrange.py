@@ -36,11 +36,11 @@ def rearrange(
     groups = chosen_groups(rules, root, dataset_name, comp, perturbation)
     given = str(dataset_root_path).rstrip("/")
     prefix = f"{given}/{folder}" if (Path(given) / folder).is_dir() else given
+    report = build_index(rules, root, dataset_name, groups, prefix if as_deepfakebench else None, as_deepfakebench)
     output = make_folder(Path(output_file_path).expanduser(), "--output_file_path")
     busy = f"another rearrange.py is writing {dataset_name}'s index in {output} now; wait for it"
-    # Build and write in one go: the index and its companions must be of one run.
+    # The index and its companions are of one run.
     with hold(output / f".{dataset_name.replace('/', '_')}.lock", busy, "--output_file_path"):
-        report = build_index(rules, root, dataset_name, groups, prefix if as_deepfakebench else None, as_deepfakebench)
         paths = write_indexes(report, output)
     for note in report.summary():
         say(f"note: {note}")

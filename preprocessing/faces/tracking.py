@@ -25,11 +25,8 @@ _ALIKE = 28.0  # mean difference, in gray values, of two looks of one person
 _SMALLER = 0.6  # of the last box: how small a lost face is looked for
 _RESCALE = (0.5, 2.0)  # between neighbouring frames a face neither halves nor doubles
 
-
-_IN_BOX, _IN_MASK = (
-    0.25,
-    0.2,
-)  # a face is manipulated where so much of its box is marked, or its box holds so much of the mask
+# A face is manipulated where so much of its box is marked, or its box holds so much of the mask …
+_IN_BOX, _IN_MASK = 0.25, 0.2
 _TOUCHED = 0.01  # … and at least so much of its box
 
 Mask = NDArray[np.uint8]

@@ -22,7 +22,7 @@ from preprocessing.layouts._base import Group, Layout, unique_names
 from preprocessing.manifest import Manifest, read_manifest
 from preprocessing.pool import run_here, run_on_ray
 from preprocessing.preprocess import main
-from preprocessing.run_preprocess import parse_shard, preprocess
+from preprocessing.run_preprocess import Request, parse_shard, preprocess
 from preprocessing.run_rearrange import rearrange
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +59,7 @@ def originals(tmp_path_factory) -> Path:
 
 def run(root: Path, out: Path, **options) -> int:
     options = {"layout": "FaceForensics++", "num_frames": 4, "workers": 0, **options}
-    return preprocess("Drawn", str(root.parent), output=str(out), **options)
+    return preprocess(Request("Drawn", str(root.parent), output=str(out), **options))
 
 
 def entries(folder: Path) -> dict[str, dict]:
@@ -240,7 +240,7 @@ def test_pictures_are_videos_of_one_frame(tmp_path):
     (tmp_path / "Mine/real").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "Mine/real/portrait.jpg"), face_at(0)[..., ::-1])
     (tmp_path / "Mine/real/broken.png").write_bytes(b"\x89PNG nothing")
-    assert preprocess("Mine", str(tmp_path), layout="custom", workers=0) == 1
+    assert preprocess(Request("Mine", str(tmp_path), layout="custom", workers=0)) == 1
     assert [path.name for path in (tmp_path / "Mine/real/frames/portrait").iterdir()] == ["000.png"]
     states = {Path(name).name: entry["state"] for name, entry in entries(tmp_path / "Mine").items()}
     assert states == {"portrait.jpg": "done", "broken.png": "failed"}
@@ -249,7 +249,7 @@ def test_pictures_are_videos_of_one_frame(tmp_path):
 def test_a_mask_shorter_than_its_video_is_reported(tmp_path):
     video(tmp_path / "Drawn/fake/a.mp4")
     write_video(tmp_path / "Drawn/masks/a.mp4", 3, mask_at)
-    preprocess("Drawn", str(tmp_path), layout="custom", num_frames=4, workers=0)
+    preprocess(Request("Drawn", str(tmp_path), layout="custom", num_frames=4, workers=0))
     entry = entries(tmp_path / "Drawn")["fake/a.mp4"]
     assert entry["state"] == "partial"
     assert "mask" in entry["error"]
