@@ -11,10 +11,11 @@ import av
 import cv2
 import numpy as np
 import pytest
-from helpers.drawn import numbered, read_number, scene, write_sizes, write_video
+from helpers.drawn import draw_face, numbered, read_number, scene, write_sizes, write_video
 
 from common.errors import ConfigError, DataError
 from common.h264 import encoder_frame
+from preprocessing.faces.tracking import track_faces
 from preprocessing.video_reader import VideoReader, choose_frames
 
 
@@ -313,3 +314,17 @@ def test_a_size_that_changes_inside_the_video(tmp_path):
         assert len(list(video.frames(range(3)))) == 3
     with VideoReader(path, max_pixels=96 * 48) as video, pytest.raises(DataError, match="192x96"):
         list(video.frames(range(6)))
+
+
+def test_a_face_is_followed_through_a_change_of_the_pictures_size(tmp_path, pipeline):
+    def person(number: int, width: int, height: int) -> np.ndarray:
+        image = scene(width, height, 1)
+        draw_face(image, (0.5 * width, 0.5 * height), 0.4 * height)
+        return image
+
+    path = write_sizes(tmp_path / "v.mkv", [(320, 240), (640, 480), (320, 240)], 4, person)
+    with VideoReader(path) as video:
+        faces = list(track_faces(video.frames(range(12)), pipeline))
+    assert [face.frame for face in faces] == list(range(12))
+    sides = [face.box.side for face in faces]
+    assert np.mean(sides[4:8]) / np.mean(sides[:4] + sides[8:]) == pytest.approx(2, rel=0.2)
