@@ -90,6 +90,7 @@ def test_short_names(dataset, short):
 
 
 def test_facts_follow_from_an_entry():
+    assert (datasets.plain_name("FFIW_c23"), datasets.other_names("FFIW")) == ("FFIW-10K", ("FFIW-10K",))
     assert family("FaceShifter_c40") == family("FF-NT") == family("simswap_ff") == "FaceForensics++"
     assert family("Celeb-DF-v2") == family("Celeb-DF-v3") == family("simswap_cdf") == "Celeb-DF"
     assert (domain("FF++_c40"), domain("FaceShifter"), domain("Fsh")) == (
