@@ -119,7 +119,7 @@ def face_similarity(source: np.ndarray, target: np.ndarray, low: float, high: fl
     Raises:
         DataError: there is none, or it is not within limits that a face's landmarks give.
     """
-    matrix = np.zeros((2, 3))
+    matrix: np.ndarray = np.zeros((2, 3))
     with contextlib.suppress(ValueError):
         matrix = similarity(source, target)
     if not low <= np.hypot(*matrix[0, :2]) <= high:  # also where it is no number
