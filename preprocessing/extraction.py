@@ -160,7 +160,7 @@ def _process(job: Job) -> Outcome:
         stack.callback(products.discard)
         masks = stack.enter_context(_Masks(job, numbers)) if job.mask is not None else None
         tracker = FaceTracker(pipeline.detector, insist=job.manipulated)
-        for face in track_faces(counted(), pipeline, mask_of_frame=masks and masks.of_frame, tracker=tracker):
+        for face in track_faces(counted(), pipeline, mask_of_frame=masks.of_frame if masks else None, tracker=tracker):
             products.write("frames", face.frame, face.crop)
             products.write("landmarks", face.frame, face.landmarks)
             if masks is not None and (mask := masks.cut(face)) is not None:

@@ -51,7 +51,7 @@ class FaceTracker:
     def __init__(self, detector: FaceDetector, insist: bool = True):
         self._detector, self._insist = detector, insist
         self._last: Box | None = None
-        self._size = (0, 0)
+        self._size: tuple[int, ...] = (0, 0)
         self._look: NDArray | None = None
         self._misses = 0
         self._masked = False

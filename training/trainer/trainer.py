@@ -18,6 +18,7 @@ from training.batch import Batch, BatchSource
 from training.config.schema import Config
 from training.dataset.loader import Loader, WorkerDied
 from training.detectors.base import Detector, Prediction
+from training.metrics.selection import is_better, value_of
 from training.optimizer.averaging import WeightAverage, recompute_statistics
 from training.trainer.best_weights import take_up
 from training.trainer.checkpoint import changed_settings, describe, kept, read_resumable, save_checkpoint, save_newest
@@ -39,7 +40,6 @@ from training.trainer.watching import (
 )
 
 log = logging.getLogger("clipdeepfake.train")
-_LOWER_IS_BETTER = ("eer",)
 # Of the training set, for the BatchNorm statistics of averaged weights; the error of a mean over so many is small.
 _STATISTICS_BATCHES = 200
 # Seconds. The signals that a job's processes are sent do not all arrive at once.
@@ -300,13 +300,12 @@ class Trainer:
         metrics = score_predictions(found, self.config, "the validation set", bootstrap=0) if found else None
         metrics = self.process.broadcast(metrics)
         assert metrics is not None
-        value = metrics[self.config.metric_level][self.config.metric_scoring]["value"]
+        value = value_of(metrics, self.config.metric_scoring, self.config.metric_level)
         tag = "val" if variant == "weights" else f"val_{variant}"
         self.journal.scalars(
             self.step, {f"{tag}/{name}": entry["value"] for name, entry in metrics["frame"].items()}, epoch=epoch + 1
         )
-        sign = -1 if self.config.metric_scoring in _LOWER_IS_BETTER else 1
-        if self.best is None or sign * value > sign * self.best["value"]:
+        if self.best is None or is_better(value, self.best["value"], self.config.metric_scoring):
             self.best = {"value": value, "step": self.step, "epoch": epoch + 1, "variant": variant}
             if self.process.main and self.config.save_ckpt:
                 save_checkpoint(self.run.best, {**describe(self.detector), "step": self.step, "best": self.best})

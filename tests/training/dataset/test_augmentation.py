@@ -118,3 +118,51 @@ def test_frequencies_follow_the_probabilities():
     assert np.mean([p.angle != 0 for p in plans]) == pytest.approx(0.6, abs=0.03)
     assert np.mean([p.blur > 0 for p in plans]) == pytest.approx(0.1, abs=0.03)
     assert {p.blur for p in plans} <= {0, 3, 5, 7}
+
+
+def test_every_landmark_has_its_mirror_image():
+    """On a face that is symmetric about x = 0, landmark MIRROR[i] lies where i's mirror image does."""
+    x, y = np.zeros(81), np.zeros(81)
+    x[:17], y[:17] = np.arange(-8, 9), np.abs(np.arange(-8, 9)) - 20  # jaw
+    x[17:27] = [-6, -5, -4, -3, -2, 2, 3, 4, 5, 6]
+    y[17:27] = 9
+    y[27:31] = [8, 7, 6, 5]  # ridge of the nose
+    x[31:36], y[31:36] = [-2, -1, 0, 1, 2], 4  # nostrils
+    x[36:48] = [-5, -4, -3, -2, -3, -4, 2, 3, 4, 5, 4, 3]
+    y[36:48] = [7, 7.5, 7.5, 7, 6.5, 6.5] * 2
+    x[48:60], y[48:60] = [-3, -2, -1, 0, 1, 2, 3, 2, 1, 0, -1, -2], [0] + [1] * 5 + [0] + [-1] * 5
+    x[60:68], y[60:68] = [-2.5, -1, 0, 1, 2.5, 1, 0, -1], [0, 0.5, 0.5, 0.5, 0, -0.5, -0.5, -0.5]
+    temple_to_temple = [77, 75, 76, 68, 69, 70, 71, 80, 72, 73, 79, 74, 78]
+    x[temple_to_temple], y[temple_to_temple] = np.arange(-6, 7), 20
+    assert np.array_equal(x[MIRROR], -x)
+    assert np.array_equal(y[MIRROR], y)
+    assert sorted(MIRROR) == list(range(81))
+
+
+def test_brightness_and_contrast_are_what_their_keys_say():
+    image = np.full((4, 4, 3), 100, np.uint8)
+    steps = dict(Plan().__dict__)
+    assert (make().image(image, Plan(**steps | {"brightness": 0.1})) == 126).all()  # 100 + 25.5, to even
+    assert (make().image(image, Plan(**steps | {"contrast": 0.5})) == 150).all()
+    assert (make().image(image, Plan(**steps | {"contrast": -0.5})) == 50).all()
+    augmentation = make(brightness_prob=1, brightness_limit=[0.2, 0.2], contrast_limit=[0.3, 0.3])
+    plans = [augmentation.plan(np.random.default_rng(seed)) for seed in range(40)]
+    light = [(plan.brightness, plan.contrast) for plan in plans if plan.brightness]
+    assert len(light) > 5
+    assert set(light) == {(0.2, 0.3)}
+
+
+def test_jpeg_is_that_of_another_encoder_colours_in_their_places():
+    import io
+
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    image = np.asarray(Image.fromarray(coarse).resize((64, 64), Image.Resampling.BICUBIC))
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=30)
+    theirs = np.asarray(Image.open(file)).astype(int)
+    ours = make().image(image, Plan(quality=30)).astype(int)
+    exchanged = make().image(image[..., ::-1].copy(), Plan(quality=30))[..., ::-1].astype(int)
+    assert np.abs(ours - theirs).mean() < 0.3 * np.abs(exchanged - theirs).mean()

@@ -132,3 +132,43 @@ def test_where_samples_are_missing_stand_ins_keep_the_number_of_passes():
     found = micro_batches({**rows(0, 2), "roles": 1}, 4)
     assert [len(part["label"]) for part in found] == [1, 1, 1, 1]
     assert [part.get("stand_in", False) for part in found] == [False, False, True, True]
+
+
+def test_fp16_clips_the_gradient_and_not_its_scaled_copy():
+    clip, rate = 0.02, 0.05
+    moved = {}
+    for precision in ("fp32", "fp16"):
+        keys = {
+            "precision": precision,
+            "grad_clip": clip,
+            "optimizer": {"type": "sgd", "sgd": {"lr": rate, "momentum": 0.0}},
+        }
+        before = flat(Convolutional(Config(model_name="any", train_batchSize=8)))
+        detector, stepper, _ = train(steps=1, **keys)
+        moved[precision] = (flat(detector) - before)[: sum(p.numel() for p in stepper.parameters)]
+    assert moved["fp32"].norm() == pytest.approx(rate * clip, rel=1e-2)
+    assert moved["fp16"].norm() == pytest.approx(rate * clip, rel=5e-2)
+
+
+def test_the_scale_of_fp16_is_taken_up_again():
+    detector, stepper, _ = train(steps=1, precision="fp16")
+    stepper.scaler.update(new_scale=128.0)
+    again = Stepper(detector, detector.config, CPU, 1, 1)
+    assert again.scaler.get_scale() != 128
+    again.load_state(stepper.state())
+    assert again.scaler.get_scale() == 128
+
+
+class Dropping(Convolutional):
+    """The same with a dropout that no two draws share."""
+
+    def features(self, image):
+        return nn.functional.dropout(super().features(image), 0.5, self.training)
+
+
+def test_sam_drops_the_same_units_in_both_passes():
+    """At a radius of next to nothing both passes are one, so SAM is its base optimiser."""
+    sgd = {"lr": 0.05, "momentum": 0.0}
+    plain = train(build=Dropping, optimizer={"type": "sgd", "sgd": sgd})
+    sam = train(build=Dropping, optimizer={"type": "sam", "sam": {**sgd, "rho": 1e-9}})
+    torch.testing.assert_close(flat(sam[0]), flat(plain[0]), atol=1e-5, rtol=0)

@@ -293,3 +293,13 @@ def test_a_detector_taught_with_masks_trains_where_some_are_unknown(shifter):
     losses = detector.get_losses(batch, detector(batch))
     losses["overall"].backward()
     assert torch.isfinite(losses["mask"])
+
+
+def test_shrinking_averages_areas_instead_of_picking_pixels():
+    from training.dataset.recipes.recipe import resize
+
+    checks = (np.indices((128, 128)).sum(0) % 2 * 255).astype(np.uint8)
+    sample = {"image": np.stack([checks] * 3, axis=-1)}
+    resize(sample, 40)
+    assert sample["image"].shape == (40, 40, 3)
+    assert np.abs(sample["image"].astype(int) - 127.5).max() < 30, "a fine pattern turns grey and does not alias"
