@@ -25,5 +25,5 @@ def write_masks(path: Path, masks: Iterable[np.ndarray], fps: int = 10) -> None:
 def _write(path: Path, frames: Iterable[np.ndarray], options: dict[str, str], fps: int) -> None:
     import av
 
-    with atomic_path(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+    with atomic_path(path) as temporary, av.open(f"file:{temporary}", "w", format="mp4") as container:
         encode(container, frames, fps, options)

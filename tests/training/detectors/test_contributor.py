@@ -15,6 +15,8 @@ from common.errors import ConfigError
 from training.detectors import available_detectors
 from training.detectors.__main__ import describe, main
 
+ROOT = Path(__file__).parents[3]
+
 DETECTOR = '''"""Brightness: a detector of bright squares, as a first detector might look."""
 
 from pydantic import Field
@@ -74,7 +76,8 @@ def copy(tmp_path_factory):
 
 
 def run(root, *arguments):
-    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    # The other rooms come from this checkout, whatever else is installed.
+    environment = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, *map(str, arguments)], cwd=root, env=environment, capture_output=True, text=True, timeout=240
     )
