@@ -174,13 +174,13 @@ def _pack(folder: Path) -> None:
     """Write the database that `to_lmdb.py --codec raw` makes of the files."""
     import lmdb
 
-    from preprocessing.lmdb_pack import encoded, landmark_bytes
+    from preprocessing.lmdb_pack import Form, encoded, landmark_bytes
 
     place = folder / "lmdb" / f"{NAME}_lmdb"
     place.mkdir(parents=True)
     with lmdb.open(str(place), map_size=1 << 28) as database, database.begin(write=True) as transaction:
         for path in sorted((folder / "rgb").rglob("*.*")):
-            value = landmark_bytes(path) if path.suffix == ".npy" else encoded(path, "raw", 0)
+            value = landmark_bytes(path) if path.suffix == ".npy" else encoded(path, Form("raw"))
             transaction.put(path.relative_to(folder / "rgb").as_posix().encode(), value)
 
 

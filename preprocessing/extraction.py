@@ -168,20 +168,23 @@ def _process(job: Job) -> Outcome:
             faces += 1
         damage = reader.damage or ""
         if faces and masks is not None:
-            damage = damage or masks.missing(faces)
+            damage = damage or masks.missing(faces) or _told_late(tracker.before)
         if looked:
             products.publish()
     if looked == 0:
         return Outcome(job.key, "failed", error=damage or "no frame could be decoded")
     state = "no_face" if not faces else "partial" if damage else "done"
     if tracker.passed_over:
-        state, damage = (
-            "unmasked",
-            damage or f"{job.mask} marks none of the faces that were found; the video is left out",
-        )
+        told = f"{job.mask} marks none of the faces that were found; the video is left out"
+        state, damage = "unmasked", f"{told} ({damage})" if damage else told
     forehead = "extrapolated" if pipeline.landmarks.extrapolated else "predicted"
     written = 0 if masks is None else masks.written
     return Outcome(job.key, state, looked, faces, error=damage, forehead=forehead, masks=written)
+
+
+def _told_late(frames: int) -> str:
+    """Return what is to be said where a mask showed only after so many frames whom to follow; else nothing."""
+    return f"mask: the first {frames} frames went by before it lay on a face" if frames else ""
 
 
 @lru_cache(maxsize=2)

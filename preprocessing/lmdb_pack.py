@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import ConfigError, DataError, ProjectError
-from common.images import decode_picture, read_file
+from common.images import MAX_PIXELS, decode_picture, read_file
 from common.io import make_folder, read_json, write_json
 from preprocessing.frame_folders import find_frames
 from preprocessing.layouts import Group, find_layout
@@ -37,6 +37,16 @@ _MARKS = "pack.json"  # beside data.mdb: what the database was written with
 Codec = Callable[[Path], bytes]
 
 
+@dataclass(frozen=True)
+class Form:
+    """How entries are stored: `codec` and its `quality`, `keys`, and of how many pixels a picture may be."""
+
+    codec: str = "png"
+    quality: int = 95
+    keys: str = "posix"
+    max_pixels: int = MAX_PIXELS
+
+
 def to_lmdb(
     dataset_name: str,
     dataset_root_path: str,
@@ -47,6 +57,7 @@ def to_lmdb(
     keys: str | None = None,
     verify: str | None = None,
     comp: str | None = None,
+    max_pixels: int | None = None,
 ) -> Path:
     """Pack one dataset, or go on packing it; returns the database's folder.
 
@@ -61,6 +72,9 @@ def to_lmdb(
     quality = 95 if quality is None else quality
     if not 1 <= quality <= 100:
         raise ConfigError(f"--quality {quality}: it must lie between 1 and 100")
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
+    if limit < 1:
+        raise ConfigError(f"--max_pixels {limit}: write how many pixels a picture may have, for example 64000000")
     if not output_lmdb_dir:
         raise ConfigError("output_lmdb_dir is not set; give --output_lmdb_dir, the folder for the database")
     rules = find_layout(dataset_name, layout)
@@ -72,20 +86,19 @@ def to_lmdb(
     make_folder(place, "--output_lmdb_dir")
     busy = f"another to_lmdb.py is writing {place} now; wait for it, or choose another place with --output_lmdb_dir"
     with hold(place / ".to_lmdb.lock", busy, "--output_lmdb_dir"):
-        _pack_and_check(place, root, groups, codec, quality, keys, verify == "all")
+        _pack_and_check(place, root, groups, Form(codec, quality, keys, limit), verify == "all")
     return place
 
 
-def _pack_and_check(
-    place: Path, root: Path, groups: list[Group], codec: str, quality: int, keys: str, everything: bool
-) -> None:
-    pack = _Pack(place, {"codec": codec, "quality": quality if codec == "jpeg" else None, "keys": keys})
+def _pack_and_check(place: Path, root: Path, groups: list[Group], form: Form, everything: bool) -> None:
+    quality = form.quality if form.codec == "jpeg" else None
+    pack = _Pack(place, {"codec": form.codec, "quality": quality, "keys": form.keys})
     files = product_files(root, groups)
     for sentence in files.left_out:
         say(f"left out: {sentence}")
     try:
-        _fill(pack, root, files.paths, codec, quality, keys)
-        _check(pack, root, files.paths, codec, keys, everything)
+        _fill(pack, root, files.paths, form)
+        _check(pack, root, files.paths, form, everything)
     finally:
         pack.close()
 
@@ -185,7 +198,7 @@ def key_of(folder: str, path: str, keys: str) -> bytes:
     return (key.replace("/", "\\") if keys == "deepfakebench" else key).encode()
 
 
-def encoded(path: Path, codec: str, quality: int) -> bytes:
+def encoded(path: Path, form: Form) -> bytes:
     """Return what is stored for a file.
 
     Raises:
@@ -193,15 +206,15 @@ def encoded(path: Path, codec: str, quality: int) -> bytes:
     """
     if _is_landmarks(path.name):
         return landmark_bytes(path)
-    data = read_file(path)
-    image = _decoded(data, str(path))
+    data, codec = read_file(path), form.codec
+    image = _decoded(data, str(path), form.max_pixels)
     if codec == "png":
         return data
     import cv2
 
     forms = {
         "webp": (".webp", [cv2.IMWRITE_WEBP_QUALITY, 101]),  # above 100 is lossless
-        "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality]),
+        "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, form.quality]),
         "raw": (".ppm" if image.ndim == 3 else ".pgm", [cv2.IMWRITE_PXM_BINARY, 1]),
     }
     # Masks must stay exact: JPEG is for pictures only.
@@ -220,12 +233,12 @@ def _is_mask(path: str) -> bool:
     return kinds[-1:] == ["masks"]
 
 
-def _decoded(data: bytes, place: str) -> np.ndarray:
+def _decoded(data: bytes, place: str, max_pixels: int) -> np.ndarray:
     """Return a picture as its reader will see it: frames in color and upright, masks in their own colors and depth."""
     import cv2
 
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH if _is_mask(place) else cv2.IMREAD_COLOR
-    return decode_picture(data, place, flags, cure="make it again with preprocess.py")
+    return decode_picture(data, place, flags, max_pixels, cure="make it again with preprocess.py")
 
 
 def landmark_bytes(path: Path) -> bytes:
@@ -241,14 +254,14 @@ def landmark_bytes(path: Path) -> bytes:
     return np.rint(points).clip(0).astype("<u4").tobytes()
 
 
-def _fill(pack: _Pack, root: Path, paths: list[str], codec: str, quality: int, keys: str) -> None:
+def _fill(pack: _Pack, root: Path, paths: list[str], form: Form) -> None:
     files, written, there, size, start = iter(paths), 0, 0, 0, perf_counter()
     with ThreadPoolExecutor() as threads:  # OpenCV encodes outside the interpreter's lock
         while batch := list(islice(files, _BATCH)):
-            names = [key_of(root.name, path, keys) for path in batch]
+            names = [key_of(root.name, path, form.keys) for path in batch]
             todo = [(name, root / path) for name, path, new in zip(names, batch, pack.missing(names)) if new]
             there += len(batch) - len(todo)
-            values = list(threads.map(lambda item: encoded(item[1], codec, quality), todo))
+            values = list(threads.map(lambda item: encoded(item[1], form), todo))
             pack.put([(name, value) for (name, _), value in zip(todo, values)])
             written += len(todo)
             size += sum(map(len, values))
@@ -260,33 +273,34 @@ def _fill(pack: _Pack, root: Path, paths: list[str], codec: str, quality: int, k
     )
 
 
-def _check(pack: _Pack, root: Path, paths: list[str], codec: str, keys: str, everything: bool) -> None:
+def _check(pack: _Pack, root: Path, paths: list[str], form: Form, everything: bool) -> None:
     """Every file must have its key, and what is decoded again must be what the file holds."""
     for start in range(0, len(paths), 10_000):
         part = paths[start : start + 10_000]
-        gone = pack.missing([key_of(root.name, path, keys) for path in part])
+        gone = pack.missing([key_of(root.name, path, form.keys) for path in part])
         if any(gone):
             raise DataError(f"the database lacks {part[gone.index(True)]}; run to_lmdb.py again")
     step = 1 if everything else max(1, len(paths) // _SAMPLE)
     pictures, seconds = 0, 0.0
     for path in paths[::step]:
-        value = pack.get(key_of(root.name, path, keys))
+        value = pack.get(key_of(root.name, path, form.keys))
         assert value is not None
         if _is_landmarks(path):
             same = value == landmark_bytes(root / path)
         else:
-            origin = _decoded(read_file(root / path), str(root / path))
+            origin = _decoded(read_file(root / path), str(root / path), form.max_pixels)
             start_time = perf_counter()
-            image = _decoded(value, f"the database's {path}")
+            image = _decoded(value, f"the database's {path}", form.max_pixels)
             seconds, pictures = seconds + perf_counter() - start_time, pictures + 1
             same = image.shape[:2] == origin.shape[:2]
-            if same and (codec != "jpeg" or _is_mask(path)):
+            if same and (form.codec != "jpeg" or _is_mask(path)):
                 same = np.array_equal(_one_plane(image, origin), origin)
         if not same:
             raise DataError(f"the database holds something else than {root / path}; remove the database and pack again")
     rate = pictures / seconds if seconds else 0.0
     say(
-        f"verified: {len(paths)} keys, {len(paths[::step])} entries decoded and compared; {rate:.0f} images a second ({codec})"
+        f"verified: {len(paths)} keys, {len(paths[::step])} entries decoded and compared; {rate:.0f} images a second "
+        f"({form.codec})"
     )
 
 

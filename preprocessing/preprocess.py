@@ -35,9 +35,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--shard", metavar="i/n", help="do only part i of n (1/n … n/n), for batch systems")
     p.add_argument("--detector", metavar="hog|cnn", help="face detector (default: hog)")
     p.add_argument("--predictor", metavar="FILE", help="dlib landmark file (default: see dlib_tools/README.md)")
-    p.add_argument("--max_pixels", type=int, metavar="N", help="refuse larger pictures and frames (default: 64000000)")
     p.add_argument(
-        "--video_timeout", type=int, metavar="SECONDS", help="give up a video after so long (default: 600; 0: never)"
+        "--max_pixels", type=whole(1), metavar="N", help="refuse larger pictures and frames (default: 64000000)"
+    )
+    p.add_argument(
+        "--video_timeout",
+        type=whole(),
+        metavar="SECONDS",
+        help="give up a video after so long (default: 600; 0: never)",
     )
     p.add_argument("--config", metavar="YAML", help="defaults (default: preprocessing/config.yaml)")
     add_common(p)

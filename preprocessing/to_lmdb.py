@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--verify", metavar="sample|all", help="how much is decoded again in the end (default: sample)")
     p.add_argument("--comp", metavar="raw|c23|c40|all", help="pack only this compression (default: all on disk)")
+    p.add_argument("--max_pixels", type=whole(1), metavar="N", help="refuse larger pictures (default: 64000000)")
     p.add_argument("--dataset_size", help=argparse.SUPPRESS)  # DeepfakeBench wants it; here the map grows by itself
     p.add_argument("--config", metavar="YAML", help="defaults (default: preprocessing/config.yaml)")
     add_common(p)

@@ -46,6 +46,7 @@ class FaceTracker:
 
     Attributes:
         passed_over: faces were seen, and none of them was followed because no mask overlaps it.
+        before: frames of earlier portions that went by before a mask showed whom to follow.
     """
 
     def __init__(self, detector: FaceDetector, insist: bool = True):
@@ -56,6 +57,7 @@ class FaceTracker:
         self._misses = 0
         self._masked = False
         self._seen = False
+        self.before = 0
 
     @property
     def passed_over(self) -> bool:
@@ -71,6 +73,7 @@ class FaceTracker:
         if self._last is None:
             anchor = self._find_anchor(frames, masks or ())
             if anchor is None:
+                self.before += len(frames) if self._masked else 0
                 return boxes
             first, box = anchor
             self._accept(frames[first], box)

@@ -143,3 +143,17 @@ def test_command_line(dataset, tmp_path):
     assert main([*arguments, "--output_lmdb_dir", str(tmp_path / "db"), "--dataset_size", "25"]) == 0
     marks = json.loads((tmp_path / "db/Mine_lmdb/pack.json").read_text())
     assert marks == {"codec": "png", "quality": None, "keys": "posix"}
+
+
+def test_a_limit_of_pixels_is_an_option(tmp_path):
+    import cv2
+    import numpy as np
+
+    from common.errors import DataError
+    from preprocessing.lmdb_pack import Form, encoded
+
+    path = tmp_path / "000.png"
+    cv2.imwrite(str(path), np.zeros((20, 30, 3), np.uint8))
+    assert encoded(path, Form(max_pixels=600)) == path.read_bytes()
+    with pytest.raises(DataError, match="30x20 pixels"):
+        encoded(path, Form(max_pixels=599))

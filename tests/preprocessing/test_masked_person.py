@@ -75,3 +75,32 @@ def test_a_mask_on_nobody_is_said_and_no_fake_comes_of_it(tmp_path, capsys):
     index = json.loads((tmp_path / "json/FaceForensics++.json").read_text())["FaceForensics++"]
     assert "071" in index["FF-real"]["train"]["c23"]
     assert not index.get("FF-DF", {}).get("train", {}).get("c23")
+
+
+def test_what_went_by_before_the_mask_showed_whom_to_follow_is_said(tmp_path, monkeypatch):
+    from preprocessing.faces import tracking
+
+    def late(number: int) -> np.ndarray:
+        return marked(*SMALL)(number) if number >= 2 else np.zeros((*SIZE, 3), np.uint8)
+
+    monkeypatch.setattr(tracking.track_faces, "__defaults__", (1, None, None))  # portions of one frame
+    dataset(tmp_path, late)
+    line, _ = cut(tmp_path)
+    assert line["state"] == "partial"
+    assert line["faces"] < 3
+    assert "frames went by before it lay on a face" in line["error"]
+
+
+def test_a_cut_mask_keeps_its_faint_edge(tmp_path):
+    """The floor of 16 holds after the turn into the crop too, not only where masks are read."""
+    from types import SimpleNamespace
+
+    from preprocessing.extraction import Job, Settings, _Masks
+
+    masks = _Masks(Job("v", Path("v"), tmp_path, "v", Path("m.mp4"), Settings(size=64)), [0])
+    masks._kept[0] = np.kron(np.indices((4, 4)).sum(0) % 2, np.ones((8, 8))).astype(np.uint8)
+    shifted = np.array([[1.0, 0, 0.85], [0, 1, 0]])  # a column at the edge keeps 15 % of 255, which is 38
+    cut_mask = masks.cut(SimpleNamespace(frame=0, matrix=shifted, frame_size=(32, 32)))
+    assert cut_mask is not None
+    assert set(np.unique(cut_mask)) == {0, 255}
+    assert cut_mask[4, 8] == 255
