@@ -171,13 +171,15 @@ def test_check_counts_the_videos_of_an_index(tmp_path):
     assert len(lacks(tmp_path / "few fakes", "Mine", videos=whole(6, 4))) == 3
 
 
-def test_published_counts_are_of_a_dataset_under_any_of_its_names():
+def test_published_counts_are_of_a_dataset_under_any_of_its_names(tmp_path, monkeypatch):
     counts = requirements.published_counts
     assert counts("FaceForensics++_c23", "val") == counts("FaceForensics++", "val") == (140, 560)
-    assert counts("FFIW", "test") == counts("FFIW-10K", "test") == (1500, 1500)
     assert counts("Celeb-DF-v2", "test") == (178, 340)
     assert counts("Celeb-DF-v2", "train") is None
     assert counts("Mine", "test") is None
+    (tmp_path / "splits.csv").write_text("dataset,split,real,fake,source\nFFIW-10K,test,7,8,a list\n")
+    monkeypatch.setattr(requirements, "SPLITS", tmp_path / "splits.csv")
+    assert counts("FFIW", "test") == counts("FFIW-10K", "test") == (7, 8)
 
 
 def test_the_published_scale_finds_what_the_documented_commands_write():
