@@ -69,6 +69,7 @@ def rows(number: int, size: int = 8) -> dict:
         "domain": torch.from_numpy(generator.integers(0, 2, size)),
         "mask": torch.from_numpy(mask),
         "frame": torch.arange(size),
+        "index": torch.arange(size),
         "video": [f"{number}/{i}" for i in range(size)],
     }
 
@@ -102,6 +103,7 @@ def gradients(process: Process) -> dict:
 # Detectors whose first step is taken alone and by two, with the keys that keep them small.
 FIRST_STEPS = {
     "effort": {"backbone_name": "tiny", "resolution": 32, "effort": {"residual_rank": 2}},
+    "rfm": {"erasing": {"blocks": 1, "largest": 12}, "resolution": 32},
     "sbi": {"backbone_config": {"drop_path": 0.0}, "resolution": 32},
 }
 
