@@ -1,4 +1,4 @@
-"""Short runs of the fifteen benchmark detectors on the demo's faces: does every loss fall, is every term alive?
+"""Short runs of the detectors of `detectors.yaml` on the demo's faces: does every loss fall, is every term alive?
 
 A run is a `training/train.py` of its own with the keys of `detectors.yaml`, in `logs/short/<detector>`; what is done there
 already with these keys is read again, not repeated. `reference` is the mean loss over the first fifth of the steps, `ours`

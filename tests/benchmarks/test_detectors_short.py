@@ -16,9 +16,9 @@ FIFTEEN = [
 ]  # fmt: skip
 
 
-def test_all_fifteen_have_keys_that_fit():
+def test_all_have_keys_that_fit_the_field_s_fifteen_first():
     jobs = short_jobs()
-    assert [job.title for job in jobs] == FIFTEEN
+    assert [job.title for job in jobs][:15] == FIFTEEN
     assert [job.title for job in short_jobs(["ucf", "meso4"])] == ["meso4", "ucf"]
     for job in jobs:
         config = job.config()

@@ -105,6 +105,7 @@ FIRST_STEPS = {
     "effort": {"backbone_name": "tiny", "resolution": 32, "effort": {"residual_rank": 2}},
     "rfm": {"erasing": {"blocks": 1, "largest": 12}, "resolution": 32},
     "sbi": {"backbone_config": {"drop_path": 0.0}, "resolution": 32},
+    "pcl_xception": {"resolution": 32},
 }
 
 

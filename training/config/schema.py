@@ -230,7 +230,8 @@ class Config(Section):
     lr_hold: float = Field(
         0.0, ge=0, lt=1, description="share of the training before `cosine` and `linear` begin to fall"
     )
-    warmup_steps: int = Field(0, ge=0)
+    warmup_steps: int = Field(0, ge=0, description="steps of the linear rise with which every schedule begins")
+    lr_rise: float = Field(0.0, ge=0, lt=1, description="its least length as a share of the training")
     nEpochs: int = Field(10, ge=1)
     start_epoch: int = Field(0, ge=0, description="begin with this epoch, counted from 0")
     max_steps: int | None = Field(None, ge=1, description="stop after this many steps, whatever nEpochs says")

@@ -52,6 +52,8 @@ _NOT_OF_A_SCORE = _BOOK_KEEPING | {
     "lr_step",
     "lr_gamma",
     "lr_min",
+    "lr_hold",
+    "lr_rise",
     "warmup_steps",
     "nEpochs",
     "start_epoch",

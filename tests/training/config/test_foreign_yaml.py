@@ -95,6 +95,7 @@ TABLE = {
     "fwa": ("xception", "original", "./training/pretrained/xception-b5690688.pth"),
     "meso4": ("meso4", "original", "false"),
     "meso4Inception": ("meso4Inception", "original", "false"),
+    "pcl_xception": ("xception_sladd", "original", "./training/pretrained/xception-b5690688.pth"),
     "recce": ("xception", "original", "/mntsomebody/weights/xception-b5690688.pth"),
     "resnet34": ("resnet34", "Original", "/mntsomebody/weights/resnet34-b627a593.pth"),
     "spsl": ("xception", "original", "./training/pretrained/xception-b5690688.pth"),

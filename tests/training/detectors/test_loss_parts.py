@@ -40,6 +40,7 @@ WEIGHTED = {
     "core": {"consistency"},
     "facexray": {"mask"},
     "ffd": {"mask"},
+    "pcl_xception": {"pcl"},
     "recce": {"cls", "reconstruction", "metric"},
     "ucf": {"specific", "reconstruction", "contrastive"},
 }

@@ -22,6 +22,7 @@ def settings(**keys):
             "lr_step": 2,
             "lr_min": 0.1,
             "lr_hold": 0.0,
+            "lr_rise": 0.0,
             **keys,
         }
     )
@@ -54,6 +55,15 @@ def test_a_schedule_may_hold_before_it_falls():
     values = [factor(keys, step, 40, 5) for step in range(40)]
     assert values[2:31] == [1.0] * 29
     assert values[30:] == pytest.approx([1 - i / 9 for i in range(10)])
+
+
+def test_the_rise_may_be_a_share_of_the_training_and_the_longer_one_counts():
+    values = [factor(settings(lr_scheduler="linear", lr_rise=0.25, lr_hold=0.75), step, 16, 4) for step in range(16)]
+    assert values[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert values[12] == 1.0
+    assert values[15] == pytest.approx(0.1)
+    for steps, first in ((2, 0.25), (8, 0.125)):
+        assert factor(settings(lr_rise=0.25, warmup_steps=steps), 0, 16, 4) == first
 
 
 def test_set_learning_rate_keeps_the_ratio_of_groups():
