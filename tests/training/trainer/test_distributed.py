@@ -65,7 +65,8 @@ def test_first_step_of_a_detector_is_that_of_one_process(results, name):
     assert both["losses"] == pytest.approx(one["losses"], rel=1e-6, abs=1e-7)
     assert both["gradients"].keys() == one["gradients"].keys()
     for key, gradient in one["gradients"].items():
-        assert (both["gradients"][key] - gradient).norm() <= 1e-6 * gradient.norm() + 1e-9, key
+        # A classifier's bias sums terms of order 0.1 that nearly cancel: float32 leaves 1e-8 of them.
+        assert (both["gradients"][key] - gradient).norm() <= 1e-6 * gradient.norm() + 2e-8, key
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "momentum"])
