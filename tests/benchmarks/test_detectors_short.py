@@ -16,9 +16,9 @@ FIFTEEN = [
 ]  # fmt: skip
 
 
-def test_all_have_keys_that_fit_the_field_s_fifteen_first():
+def test_all_have_keys_that_fit_and_the_field_s_fifteen_are_among_them():
     jobs = short_jobs()
-    assert [job.title for job in jobs][:15] == FIFTEEN
+    assert [job.title for job in jobs if job.title in FIFTEEN] == FIFTEEN
     assert [job.title for job in short_jobs(["ucf", "meso4"])] == ["meso4", "ucf"]
     for job in jobs:
         config = job.config()
