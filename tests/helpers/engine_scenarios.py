@@ -106,6 +106,7 @@ FIRST_STEPS = {
     "rfm": {"erasing": {"blocks": 1, "largest": 12}, "resolution": 32},
     "sbi": {"backbone_config": {"drop_path": 0.0}, "resolution": 32},
     "pcl_xception": {"resolution": 32},
+    "sia": {"resolution": 64},
 }
 
 # Without BatchNorm their activations grow, and with them what single precision rounds off.

@@ -108,6 +108,24 @@ def final_map(net: EfficientNet, image: Tensor) -> Tensor:
     return net.forward_features(image)
 
 
+def stem(net: EfficientNet, image: Tensor) -> Tensor:
+    """Return `(B, 48, ~H/2, ~W/2)` of normalised images."""
+    return net.bn1(net.conv_stem(image))  # timm's norms activate
+
+
+def stages(net: EfficientNet, x: Tensor, first: int, last: int) -> Tensor:
+    """Return what stages `first` to `last` (1 to 7, inclusive) make of a map.
+
+    They have 24, 32, 56, 112, 160, 272 and 448 channels, at strides 2, 4, 8, 16, 16, 32 and 32.
+    """
+    return net.blocks[first - 1 : last](x)
+
+
+def head_map(net: EfficientNet, x: Tensor) -> Tensor:
+    """Return the last map `(B, 1792, h, w)`, activated, of what the last stage returns."""
+    return net.bn2(net.conv_head(x))
+
+
 def _fix_padding(net: EfficientNet, stem_padding: bool) -> None:
     side = _DESIGNED_FOR
     for name, layer in [(n, m) for n, m in net.named_modules() if isinstance(m, Conv2dSame)]:
