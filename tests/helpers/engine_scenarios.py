@@ -107,6 +107,15 @@ FIRST_STEPS = {
     "sbi": {"backbone_config": {"drop_path": 0.0}, "resolution": 32},
     "pcl_xception": {"resolution": 32},
     "sia": {"resolution": 64},
+    "multi_attention": {
+        "backbone_config": {"drop_path": 0.0},
+        "resolution": 32,
+        "AGDA": {"images": "original"},
+        "feature_layer": "b1",  # without BatchNorm little is left of deeper maps
+        "attention_layer": "b1",
+        "dropout_rate": 0.0,
+        "dropout_rate_final": 0.0,
+    },
 }
 
 # Without BatchNorm their activations grow, and with them what single precision rounds off.

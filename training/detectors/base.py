@@ -79,7 +79,8 @@ class Detector(nn.Module):
     training_only: ClassVar[tuple[str, ...]] = ()
     # ... and of keys of published checkpoints that no computation of the detector uses.
     unused_keys: ClassVar[tuple[str, ...]] = ()
-    find_unused_parameters: ClassVar[bool] = False
+    # Whether a step may leave out parameters that train; a detector of several phases says so by its configuration.
+    find_unused_parameters: bool = False
 
     mean: Tensor
     std: Tensor
