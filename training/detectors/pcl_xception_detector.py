@@ -15,7 +15,7 @@ type, a magnitude and a map are in its weights and in no computation.
 With another recipe the stored masks (`with_mask`) or the recipe's own stand in for the blends'; a fake whose mask nobody recorded
 counts in no L_pcl.
 
-Input 256×256 (16×16 patches). 21.4 M parameters, 6.0 G multiply-adds per image at that size; 0.2 G more in training.
+Input 256×256 (16×16 patches). 21.3 M parameters, 6.0 G multiply-adds per image at that size; 0.2 G more in training.
 """
 
 import math

@@ -83,7 +83,8 @@ class InconsistentImages(PartnerRecipe):
         hard = displace(face_mask(points, shape, height, width), field)
         if hard.mean() < _SMALLEST:
             hard = displace(standard_face(height, width), field)
-        shrink, blur = (_odd(kernel * part) for kernel in rng.uniform(*o.kernels, 2))
+        low, high = o.kernels
+        shrink, blur = (_odd(kernel * part) for kernel in rng.uniform(low, high, 2))
         return feather(hard, shrink, blur, rng.uniform(*o.sigma) * part)
 
     def told(self, alpha: np.ndarray) -> np.ndarray:

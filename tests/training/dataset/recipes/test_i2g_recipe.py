@@ -48,6 +48,7 @@ def test_pairs_of_real_frames_and_their_blends_exact_outside_the_mask(places, lm
         assert (batch["mask"].dtype, batch["blend"].dtype) == (torch.uint8, torch.float32)
         assert torch.equal(batch["mask"].bool(), batch["blend"] > 0)
         assert not batch["blend"][:4].any()
+        assert batch["blend"][4:].amax((1, 2, 3)).tolist() == pytest.approx([1] * 4, abs=1e-3)
         real, fake, mask = batch["image"][:4], batch["image"][4:], batch["mask"][4:].bool().expand(-1, 3, -1, -1)
         assert torch.equal(fake[~mask], real[~mask])
         assert (fake[mask] != real[mask]).float().mean() > 0.3
