@@ -23,6 +23,8 @@ def gather_rows(value: Tensor, own: bool = True) -> Tensor:
     counts = [torch.empty_like(count) for _ in range(dist.get_world_size())]
     dist.all_gather(counts, count)
     longest, rows = max(int(c[0]) for c in counts), [int(c[1]) for c in counts]
+    if longest == 0:
+        return value
     padded = torch.cat([value, value.new_zeros(longest - len(value), *value.shape[1:])]).contiguous()
     parts = _Gather.apply(padded)  # (processes, longest, …)
     return torch.cat([part[:number] for part, number in zip(parts, rows, strict=True)])
