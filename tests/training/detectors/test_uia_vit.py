@@ -61,6 +61,7 @@ def test_answers_as_the_reference(reference):
         del reference.forward
 
 
+@pytest.mark.slow
 def test_loss_and_gradients_as_the_reference(reference):
     check_losses(reference, {"overall": "overall", "cls": "overall"}, tolerance=1e-4)
     without = {name for name, p in reference.named_parameters() if p.grad is None}
