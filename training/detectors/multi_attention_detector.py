@@ -265,7 +265,7 @@ class MultiAttentionDetector(Detector):
 
     def after_backward(self, clock: Clock) -> None:
         """Let the centres follow once a step, by the whole batch, however many micro-batches it came in."""
-        seen = torch.cat(self._seen) if self._seen else []
+        seen = torch.cat([self.centers[None][:0], *self._seen])
         if len(seen):
             self.centers.copy_(moved_centers(self.centers, seen, self.rate))
         self._seen = []
