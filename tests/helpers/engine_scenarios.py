@@ -117,6 +117,7 @@ FIRST_STEPS = {
         "dropout_rate_final": 0.0,
     },
     "uia_vit": {"backbone_name": "vit_tiny_patch16_224", "resolution": 32, "warmup_epochs": 0.2, "update_epochs": 0.2},
+    "iid": {"explicit_extractor": "tiny", "explicit_extractor_pretrained": None, "resolution": 32},
 }
 # Those whose losses are all there only in a later step: its number.
 LATER = {"uia_vit": 1}

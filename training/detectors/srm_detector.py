@@ -24,7 +24,6 @@ from torch.nn import functional as F
 from training.batch import Batch
 from training.config.schema import Config, NonNegative, Positive
 from training.detectors.base import Detector, DetectorCard, Losses, Prediction
-from training.detectors.parts.srm.additive_margin_loss import am_softmax
 from training.detectors.parts.srm.noise_residual import (
     CrossModalityAttention,
     NoiseFeatures,
@@ -33,6 +32,7 @@ from training.detectors.parts.srm.noise_residual import (
     StreamFusion,
 )
 from training.detectors.registry import register_detector
+from training.loss.additive_margin import am_softmax
 from training.networks.conversion.xception_keys import LAST_LINEAR, UNUSED_KEYS
 from training.networks.weights import State, rename
 from training.networks.xception_stages import (

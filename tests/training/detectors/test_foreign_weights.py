@@ -21,6 +21,8 @@ def keys_of(name):
 @pytest.fixture(scope="module", params=available_detectors())
 def detector(request):
     keys = {"backbone_name": "tiny", "resolution": 32} if request.param.startswith("clip") else {}
+    if request.param == "iid":
+        keys = {"explicit_extractor": "tiny"}
     return build(request.param, **keys)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from training.detectors.parts.srm.additive_margin_loss import am_softmax
+from training.loss.additive_margin import am_softmax
 
 
 def test_the_margin_lowers_the_true_class_before_scaling():
