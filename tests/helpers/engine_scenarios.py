@@ -21,7 +21,7 @@ from training.trainer import distributed
 from training.trainer.distributed import Process
 from training.trainer.evaluator import predict
 from training.trainer.results import score
-from training.trainer.step import NotFinite, Stepper
+from training.trainer.step import NotFinite, Stepper, split_batch
 from training.trainer.trainer import Trainer
 
 INFO = DataInfo(identities={"a": 0, "b": 1, "c": 2}, domains={"x": 0, "y": 1})
@@ -118,9 +118,15 @@ FIRST_STEPS = {
     },
     "uia_vit": {"backbone_name": "vit_tiny_patch16_224", "resolution": 32, "warmup_epochs": 0.2, "update_epochs": 0.2},
     "iid": {"explicit_extractor": "tiny", "explicit_extractor_pretrained": None, "resolution": 32},
-}
+    "lsda": {
+        **dict.fromkeys(("teacher", "student", "real_encoder"), "test_efficientnet"), "domains": 1, "resolution": 32,
+    },
+}  # fmt: skip
+# Those that train on several roles: how many, and what else their batches hold.
+ROLES = {"lsda": {"roles": 2, "chance": torch.arange(4).repeat(2), "label": torch.arange(2).repeat_interleave(4)}}
 # Those whose losses are all there only in a later step: its number.
 LATER = {"uia_vit": 1}
+
 # Without BatchNorm their activations grow, and with them what single precision rounds off.
 IN_DOUBLE = {"rfm"}
 
@@ -135,7 +141,8 @@ def first_step(process: Process, name: str) -> dict:
         detector = detector.double()
     stepper = Stepper(detector, config, process, 20, 5)
     for number in range(LATER.get(name, 0) + 1):
-        losses, _ = stepper.step(share(rows(number), process), number)
+        batch = rows(number) | ROLES.get(name, {})
+        losses, _ = stepper.step(list(split_batch(batch, process.world_size))[process.rank], number)
     return {
         "losses": losses,
         "gradients": {n: p.grad.clone() for n, p in detector.named_parameters() if p.grad is not None},

@@ -129,7 +129,9 @@ def _join(parts: list[tuple[dict[str, np.ndarray], list[str], _Gallery, list[str
 
 
 def _flat(feat: torch.Tensor) -> np.ndarray:
-    """Return `(B, D)` float32: maps and tokens are averaged over their places."""
+    """Return `(B, D)` float32: maps and tokens are averaged over their places, and a number is a feature of size 1."""
+    if feat.ndim == 1:
+        feat = feat[:, None]
     if feat.ndim > 2:
         feat = feat.flatten(2).mean(dim=2) if feat.ndim > 3 else feat.mean(dim=1)
     return feat.float().cpu().numpy()
