@@ -212,9 +212,9 @@ class LsdaDetector(Detector):
 
     def _augmented(self, forged: Tensor, batch: Batch) -> Tensor:
         """Return both augmentations of the teachers' maps `(D, G, C, h, w)`, `(D · G, 2 · C, h, w)`."""
-        domains, groups, *shape = forged.shape
+        domains, groups, channels, height, width = forged.shape
         seeds = batch["chance"][:groups] if "chance" in batch else torch.randint(1 << 31, (groups,))
-        chances = Chances.of(seeds.tolist(), (domains, *shape), self.limits).to(forged.device)
+        chances = Chances.of(seeds.tolist(), (domains, channels, height, width), self.limits).to(forged.device)
         everyone = gather_rows(forged.transpose(0, 1), own=not batch.get("stand_in")).transpose(0, 1)
         if not everyone.shape[1]:  # nobody has a face of his own
             everyone = forged
