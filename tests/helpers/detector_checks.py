@@ -29,14 +29,17 @@ def filled(detector: Detector, prefix: str = "") -> Detector:
     return detector.eval()
 
 
-def check_outputs(detector: Detector, tolerance: float = 1e-3, huge: Collection[str] = ()) -> None:
+def check_outputs(
+    detector: Detector, tolerance: float = 1e-3, huge: Collection[str] = (), extra: Batch | None = None
+) -> None:
     """Compare what a filled detector answers with the golden, each value within tolerance · max(1, |value|).
 
     Values of the `huge` outputs are sums of large numbers that cancel: there the output's deviation counts beside the value.
+    `extra` is what the golden's input gives besides the image.
     """
     golden = load_golden(detector.name)
     with torch.inference_mode():
-        answer = detector.eval()({"image": make_input(golden["input_shape"])}, inference=True)
+        answer = detector.eval()({"image": make_input(golden["input_shape"]), **(extra or {})}, inference=True)
     for key, wanted in golden["outputs"].items():
         found = answer[key]
         assert list(found.shape) == wanted["shape"], key

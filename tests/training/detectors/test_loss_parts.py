@@ -29,6 +29,7 @@ KEYS = {
     },
     "facexray": {"backbone_name": "hrnet_w18_small"},
     "recce": {"flood": 5.0},
+    "lrl": {"patch": 1, "mask_weight": 0.5, "similarity_weight": 2.0},
 }
 # The detectors with more than one term, and which of these count otherwise than as they are. The tests of each detector ask
 # the same of it (`losses_of`).
@@ -42,6 +43,7 @@ WEIGHTED = {
     "ffd": {"mask"},
     "pcl_xception": {"pcl"},
     "recce": {"cls", "reconstruction", "metric"},
+    "lrl": {"mask", "similarity"},
     "ucf": {"specific", "reconstruction", "contrastive"},
 }
 
