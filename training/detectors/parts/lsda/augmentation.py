@@ -73,7 +73,8 @@ def _of_a_group(rng: np.random.Generator, shape: tuple[int, int, int, int], limi
     domains, _, height, width = shape
     alpha = rng.uniform(*limits.alpha)
     degrees = rng.uniform(-limits.degrees, limits.degrees, domains)
-    scales = np.exp(rng.uniform(*np.log(limits.scale), domains))
+    low, high = np.log(limits.scale)
+    scales = np.exp(rng.uniform(low, high, domains))
     deviation = rng.random((domains, 1, 1, 1))
     return {
         "kind": rng.integers(len(limits.transforms), size=domains),

@@ -61,4 +61,4 @@ def _trunk(name: str, config: Config, pretrained: bool, key: str) -> tuple[nn.Mo
         raise ConfigError(f"{key}: `{name}` makes no maps of {STRIDE} pixels a place; take a convolutional network")
     if pretrained:
         load_pretrained(net, config.pretrained, architecture, ignore=(_IMAGENET_HEAD,), convert=imagenet_keys)
-    return net, net.num_features
+    return net, int(net.num_features)  # type: ignore[arg-type]  # a number with every network of timm
