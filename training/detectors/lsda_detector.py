@@ -39,7 +39,7 @@ from training.detectors.parts.lsda.keys import UNUSED_KEYS, lsda_keys, teachers_
 from training.detectors.registry import register_detector
 from training.loss.classification import cross_entropy
 from training.networks.efficientnet import EfficientNetConfig
-from training.networks.iresnet import load_arcface
+from training.networks.iresnet import DEPTHS, load_arcface
 from training.networks.weights import State
 from training.ops.gather import gather_rows
 
@@ -152,7 +152,7 @@ class LsdaDetector(Detector):
         name = config.real_encoder or "iresnet100"
         if name not in _ARCFACE:
             return Encoder(name, config, pretrained, "real_encoder")
-        encoder = RealEncoder(name, config.real_frozen if config.real_pretrained else 0)
+        encoder = RealEncoder(DEPTHS[name], frozen=config.real_frozen if config.real_pretrained else 0)
         if pretrained and config.real_pretrained:
             load_arcface(encoder, config.real_pretrained, "real_pretrained")
         return encoder

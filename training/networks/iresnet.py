@@ -6,6 +6,7 @@ is left out; maps are made of pictures of any size.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -17,13 +18,13 @@ IResNetName = Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100"]
 FEATURES = 512
 # What makes an embedding of the last map.
 EMBEDDING_KEYS = (r"^(?:fc|features)\.",)
-_DEPTHS: dict[str, tuple[int, ...]] = {
+DEPTHS: dict[str, tuple[int, ...]] = {
     "iresnet18": (2, 2, 2, 2),
     "iresnet34": (3, 4, 6, 3),
     "iresnet50": (3, 4, 14, 3),
     "iresnet100": (3, 13, 30, 3),
 }
-_WIDTHS = (64, 128, 256, FEATURES)
+WIDTHS = (64, 128, 256, FEATURES)
 
 
 class _Block(nn.Module):
@@ -45,26 +46,27 @@ class _Block(nn.Module):
 
 
 class IResNet(nn.Module):
-    """Images in [−1, 1] → `(B, 512, ⌈H/16⌉, ⌈W/16⌉)`.
+    """Images in [−1, 1] → `(B, C, ⌈H/16⌉, ⌈W/16⌉)`, C of the last stage.
 
     Args:
-        name: the depth. frozen: so many of the four stages, and the stem before them, stay as they are, in evaluation.
+        blocks: of the four stages, `DEPTHS` of a published one. widths: channels of the stages.
+        frozen: so many of the stages, and the stem before them, stay as they are, in evaluation.
     """
 
-    def __init__(self, name: str, frozen: int = 0):
+    def __init__(self, blocks: Sequence[int], widths: Sequence[int] = WIDTHS, frozen: int = 0):
         super().__init__()
-        self.conv1 = nn.Conv2d(3, _WIDTHS[0], 3, padding=1, bias=False)
-        self.bn1, self.prelu = nn.BatchNorm2d(_WIDTHS[0]), nn.PReLU(_WIDTHS[0])
-        inputs = _WIDTHS[0]
-        for stage, (depth, width) in enumerate(zip(_DEPTHS[name], _WIDTHS), start=1):
-            blocks = [_Block(width if i else inputs, width, 1 if i else 2) for i in range(depth)]
-            self.add_module(f"layer{stage}", nn.Sequential(*blocks))
+        self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
+        self.bn1, self.prelu = nn.BatchNorm2d(widths[0]), nn.PReLU(widths[0])
+        inputs = widths[0]
+        for stage, (depth, width) in enumerate(zip(blocks, widths, strict=True), start=1):
+            layers = [_Block(width if i else inputs, width, 1 if i else 2) for i in range(depth)]
+            self.add_module(f"layer{stage}", nn.Sequential(*layers))
             inputs = width
-        self.bn2 = nn.BatchNorm2d(FEATURES)
+        self.bn2 = nn.BatchNorm2d(inputs)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        self.stages = [f"layer{stage}" for stage in range(1, len(_WIDTHS) + 1)]
+        self.stages = [f"layer{stage}" for stage in range(1, len(widths) + 1)]
         self.still = ["conv1", "bn1", "prelu", *self.stages[:frozen]] if frozen else []
         for part in self.still:
             self.get_submodule(part).requires_grad_(False)

@@ -1,7 +1,6 @@
 """The face-recognition network of ArcFace (IResNet; Deng et al., CVPR 2019), which tells whose face a picture seems to show.
 
-Residual blocks of BatchNorm, convolution, BatchNorm, PReLU, convolution, BatchNorm; no activation after the sum. Names of
-layers are those of the published files, whose shapes tell how deep and how wide the network is.
+The trunk of `training/networks/iresnet.py` with its embedding; the shapes of a published file tell how deep and how wide it is.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.errors import WeightsError
+from training.networks.iresnet import DEPTHS, WIDTHS, IResNet
 from training.networks.states import NOT_THEIRS
 from training.networks.weights import (
     PRETRAINED_DIR,
@@ -33,42 +33,20 @@ class NetworkShape(NamedTuple):
     """Blocks and channels of the four stages, and the side of the picture that the last layer is made for."""
 
     blocks: tuple[int, ...]
-    widths: tuple[int, ...] = (64, 128, 256, 512)
+    widths: tuple[int, ...] = WIDTHS
     side: int = 112
 
 
 SHAPES: dict[NetworkName, NetworkShape] = {
-    "iresnet18": NetworkShape((2, 2, 2, 2)),
-    "iresnet34": NetworkShape((3, 4, 6, 3)),
-    "iresnet50": NetworkShape((3, 4, 14, 3)),
-    "iresnet100": NetworkShape((3, 13, 30, 3)),
+    "iresnet18": NetworkShape(DEPTHS["iresnet18"]),
+    "iresnet34": NetworkShape(DEPTHS["iresnet34"]),
+    "iresnet50": NetworkShape(DEPTHS["iresnet50"]),
+    "iresnet100": NetworkShape(DEPTHS["iresnet100"]),
     "tiny": NetworkShape((1, 1, 1, 1), (8, 8, 16, 16), 32),
 }
 
 
-class IdentityBlock(nn.Module):
-    """One residual block; the first of a stage halves the map and brings it to the stage's channels."""
-
-    def __init__(self, inputs: int, outputs: int, first: bool):
-        super().__init__()
-        stride = 2 if first else 1
-        self.bn1 = nn.BatchNorm2d(inputs)
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.prelu = nn.PReLU(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, stride, padding=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(outputs)
-        self.downsample = (
-            nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)) if first else None
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `(B, outputs, h, w)`."""
-        change = self.bn3(self.conv2(self.prelu(self.bn2(self.conv1(self.bn1(x))))))
-        return change + (x if self.downsample is None else self.downsample(x))
-
-
-class IdentityNetwork(nn.Module):
+class IdentityNetwork(IResNet):
     """IResNet from a normalised face crop of any size to an embedding `(B, 512)`.
 
     Args:
@@ -78,38 +56,25 @@ class IdentityNetwork(nn.Module):
     """
 
     def __init__(self, shape: NetworkShape, trains: bool = False):
-        super().__init__()
+        super().__init__(shape.blocks, shape.widths)
         self.shape, self.trains = shape, trains
-        narrow, wide, places = shape.widths[0], shape.widths[-1], (shape.side // _STRIDE) ** 2
-        self.conv1 = nn.Conv2d(3, narrow, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(narrow)
-        self.prelu = nn.PReLU(narrow)
-        for number, (depth, width) in enumerate(zip(shape.blocks, shape.widths, strict=True), start=1):
-            blocks = [IdentityBlock(width if place else narrow, width, first=not place) for place in range(depth)]
-            self.add_module(f"layer{number}", nn.Sequential(*blocks))
-            narrow = width
-        self.bn2 = nn.BatchNorm2d(wide)
+        wide, places = shape.widths[-1], (shape.side // _STRIDE) ** 2
         self.fc = nn.Linear(wide * places, EMBEDDING)
         self.features = nn.BatchNorm1d(EMBEDDING)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out")
         self.requires_grad_(trains)
         self.features.weight.requires_grad_(False)
 
     def train(self, mode: bool = True) -> IdentityNetwork:
         """Switch modes; a frozen network stays in evaluation."""
-        return super().train(mode and self.trains)
+        super().train(mode and self.trains)
+        return self
 
     def forward(self, image: Tensor) -> Tensor:
         """Return embeddings `(B, 512)` of images `(B, 3, H, W)` in [−1, 1]."""
         with torch.set_grad_enabled(self.trains and torch.is_grad_enabled()):
             side = self.shape.side
             x = F.interpolate(image, size=(side, side), mode="bilinear", align_corners=False)
-            x = self.prelu(self.bn1(self.conv1(x)))
-            for number in range(1, len(self.shape.blocks) + 1):
-                x = self.get_submodule(f"layer{number}")(x)
-            return self.features(self.fc(self.bn2(x).flatten(1)))
+            return self.features(self.fc(super().forward(x).flatten(1)))
 
 
 def shape_of(state: State) -> NetworkShape:
