@@ -64,6 +64,7 @@ class Record:
         short: its name in the benchmark's table; None where that lacks it. columns: the compressions that have a column each; the
             first is meant where none is named.
         labels: label → 0 real, 1 fake. methods: names that have the labels `<method>_Real` and `<method>_Fake`, in rows.
+        keeps_face: labels of fakes that show the target's own face (reenactment).
         made_from: ending of a method's dataset (`simswap_ff`) → the family whose videos it was made from, with their real ones.
         identity: how a video's name tells its people; a family's first entry says it for all.
     """
@@ -79,6 +80,7 @@ class Record:
     columns: tuple[str, ...] = ()
     labels: Mapping[str, int] = field(default_factory=dict)
     methods: tuple[list[str], ...] = ()
+    keeps_face: tuple[str, ...] = ()
     made_from: Mapping[str, str] = field(default_factory=dict)
     identity: Identity | None = None
 
@@ -208,6 +210,11 @@ def default_labels() -> dict[str, int]:
 def labels_of(dataset: str) -> tuple[str, ...]:
     """Return the labels of a known dataset in their order."""
     return tuple(_BY_NAME[dataset].labels)
+
+
+def labels_that_keep_the_face(dataset: str) -> tuple[str, ...]:
+    """Return the labels of a known dataset whose fakes show the target's own face (reenactment)."""
+    return _BY_NAME[dataset].keeps_face
 
 
 def method_labels(method: str) -> tuple[str, str]:

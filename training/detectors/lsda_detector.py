@@ -29,6 +29,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.datasets import labels_of, labels_that_keep_the_face
 from common.errors import ConfigError, DataError
 from training.batch import Batch
 from training.config.schema import Config, NonNegative, Pair, Section
@@ -45,8 +46,8 @@ from training.ops.gather import gather_rows
 
 log = logging.getLogger("clipdeepfake")
 
-# FaceForensics++'s four methods: what published weights were trained on.
-_PUBLISHED_DOMAINS = 4
+# What published weights were trained on, and its kinds of fakes.
+_PUBLISHED_DATASET, _PUBLISHED_DOMAINS = "FaceForensics++", 4
 _ARCFACE = ("iresnet18", "iresnet34", "iresnet50", "iresnet100")
 
 
@@ -100,7 +101,8 @@ class LsdaConfig(Config):
     distillation_weight: NonNegative = 1.0
     real_weight: NonNegative = Field(0.0, description="of `real`, which only DeepfakeBench has; 0: it is left out")
     keeps_identity: list[str] = Field(
-        ["FF-F2F", "FF-NT"], description="labels of fakes that keep the face, whom `real` draws to real faces"
+        list(labels_that_keep_the_face(_PUBLISHED_DATASET)),
+        description="labels of fakes that keep the face, whom `real` draws to real faces",
     )
     loss_func: Literal["cross_entropy"] = "cross_entropy"
 
@@ -171,11 +173,8 @@ class LsdaDetector(Detector):
         if not self.config.real_weight:
             return []
         names = self.config.keeps_identity
-        numbers = (
-            dict(zip(("FF-DF", "FF-F2F", "FF-FS", "FF-NT"), range(1, 5), strict=True))
-            if data_info is None
-            else data_info.manipulations
-        )
+        published = {label: number for number, label in enumerate(labels_of(_PUBLISHED_DATASET))}
+        numbers = published if data_info is None else data_info.manipulations
         if unknown := [name for name in names if not numbers.get(name)]:
             raise ConfigError(
                 f"keeps_identity: {', '.join(unknown)} is no kind of fake in the training data; "
@@ -250,7 +249,7 @@ class LsdaDetector(Detector):
         return lsda_keys(state)
 
     def adapt_to(self, state: State) -> None:
-        there = teachers_in(self.convert_keys(dict(state)))
+        there = teachers_in(state)
         if there and there != self.domains:
             log.warning("the weights know %d kinds of fakes, and so does the detector now, not %d", there, self.domains)
             self._meet(there, pretrained=False)

@@ -29,10 +29,9 @@ def timm_keys(state: State) -> State:
     numbers = {int(found.group(1)) for key in state if (found := re.search(r"(?:^|\.)_blocks\.(\d+)\.", key))}
     if numbers and numbers != set(range(sum(STAGES))):
         size = _SIZES.get(len(numbers)) if numbers == set(range(len(numbers))) else None
-        whose = f"EfficientNet-{size}" if size else "another network"
+        theirs = f"EfficientNet-{size}'s with {len(numbers)} blocks" if size else "of a network with other blocks"
         raise WeightsError(
-            f"they are {whose}'s with {len(numbers)} blocks, and this is EfficientNet-B4 with {sum(STAGES)}; give "
-            "efficientnet-b4-6ed6700e.pth"
+            f"they are {theirs}, and this is EfficientNet-B4 with {sum(STAGES)}; give efficientnet-b4-6ed6700e.pth"
         )
     blocks = [(stage, block) for stage, count in enumerate(STAGES) for block in range(count)]
 

@@ -28,5 +28,5 @@ def lsda_keys(state: State) -> State:
 
 
 def teachers_in(state: State) -> int:
-    """Return how many teachers a state under our names holds."""
-    return len({key.split(".")[1] for key in state if key.startswith("teachers.")})
+    """Return how many teachers a state holds, under our names or DeepfakeBench's."""
+    return len({key.split(".")[1] for key in rename(state, _RULES) if key.startswith("teachers.")})
