@@ -30,6 +30,7 @@ from training.dataset.workers import (
     deaths_found_by_asking,
     is_a_death,
     quiet_worker,
+    worker_context,
 )
 
 log = logging.getLogger("clipdeepfake.data")
@@ -136,7 +137,7 @@ class Loader:
         if workers:
             # Test sets are read once, so their workers would only wait in memory for the end of the program.
             options = {"persistent_workers": self.split != "test", "prefetch_factor": 4}
-            options |= {"worker_init_fn": quiet_worker, "multiprocessing_context": self.start_method}
+            options |= {"worker_init_fn": quiet_worker, "multiprocessing_context": worker_context(self.start_method)}
         return DataLoader(
             Errands(self.recipe, self.reader, self.config.manualSeed, self._training),
             batch_sampler=_ErrandsOfEpoch(self),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import multiprocessing
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 
 import numpy as np
 import torch
@@ -75,6 +78,29 @@ def quiet_worker(_: int) -> None:
     # One process per core is the parallelism; threads inside each would fight over the same cores.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+
+
+class LocklessEvent:
+    """An event that PyTorch asks its workers to end by, and asks after.
+
+    That of `multiprocessing` has a lock, and a worker that is killed while it looks at the event keeps the lock for ever.
+    """
+
+    def __init__(self) -> None:
+        self._happened = multiprocessing.RawValue("b", 0)
+
+    def is_set(self) -> bool:
+        return bool(self._happened.value)
+
+    def set(self) -> None:
+        self._happened.value = 1
+
+
+def worker_context(start_method: str | None) -> BaseContext:
+    """Return how workers start, by name (None: the platform's way), so that none can take a lock into its grave."""
+    context = copy.copy(multiprocessing.get_context(start_method))
+    setattr(context, "Event", LocklessEvent)  # noqa: B010, of this copy alone
+    return context
 
 
 @contextmanager

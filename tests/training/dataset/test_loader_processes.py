@@ -150,6 +150,25 @@ def test_workers_killed_between_two_epochs_are_the_same_clear_error(paths):
     assert same(want, epoch(loader))
 
 
+@pytest.mark.parametrize("start_method", [None, "spawn"])
+def test_no_worker_can_die_with_a_lock_that_ending_the_others_needs(paths, start_method):
+    loader = build_loader(make(paths, train_batchSize=4), "train")
+    loader.start_method = start_method
+    before = children()
+    next(iter(loader))
+    event = loader._loader._iterator._workers_done_event
+    assert not [held for held in vars(event).values() if hasattr(held, "acquire")]
+    assert not event.is_set()
+    workers = [child for child in multiprocessing.active_children() if child.pid not in before]
+    event.set()  # the workers see it, and end by themselves
+    loader._loader._iterator._shutdown = True
+    for queue in loader._loader._iterator._index_queues:
+        queue.put(None)
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+
+
 class Faulty(Recipe):
     """A recipe with a bug, not with bad data."""
 
