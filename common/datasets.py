@@ -65,6 +65,7 @@ class Record:
             first is meant where none is named.
         labels: label → 0 real, 1 fake. methods: names that have the labels `<method>_Real` and `<method>_Fake`, in rows.
         keeps_face: labels of fakes that show the target's own face (reenactment).
+        counts: label → split → number of videos that were published; splits of which it is not known are left out.
         made_from: ending of a method's dataset (`simswap_ff`) → the family whose videos it was made from, with their real ones.
         identity: how a video's name tells its people; a family's first entry says it for all.
     """
@@ -81,6 +82,7 @@ class Record:
     labels: Mapping[str, int] = field(default_factory=dict)
     methods: tuple[list[str], ...] = ()
     keeps_face: tuple[str, ...] = ()
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     made_from: Mapping[str, str] = field(default_factory=dict)
     identity: Identity | None = None
 

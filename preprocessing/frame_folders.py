@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from preprocessing.layouts._base import MANIFESTS, PRODUCTS, Group
 from preprocessing.media import Visit, is_picture, is_video, walk
 
+NO_FRAMES = "holds no frames"
 _DIGITS = re.compile(r"([0-9]+)")
 
 
@@ -69,7 +70,7 @@ def find_frames(root: Path, group: Group) -> FoundFrames:
         elif pictures:
             taken.append((visit.path, place, _one_each(pictures, place, found)))
         elif not visit.folders and not top:
-            found.leave("holds no frames", place)
+            found.leave(NO_FRAMES, place)
     names = _names([path for path, _, _ in taken])
     found.videos = [FrameFolder(name, str(place), tuple(files)) for (_, place, files), name in zip(taken, names)]
     found.videos.sort(key=lambda video: video.name)

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common.coverage import coverage_path
 from common.datasets import LEVELS, SPLITS
 from common.errors import DataError
 from common.io import atomic_write
+from preprocessing.coverage import Census, content, lines
 from preprocessing.frame_folders import FrameFolder, find_frames, pictures_in
 from preprocessing.layouts import Facts, Group, Layout
 from preprocessing.media import some
@@ -26,6 +28,8 @@ class IndexReport:
         remarks: sentences for the user: what is missing, was assumed, or mended.
         left_out: why → what was left out.
         videos, frames: how many the dataset's own index holds.
+        coverage: file name without suffix → content of its coverage file; nothing when DeepfakeBench's index is reproduced.
+        missing: sentences on the label, split and compression of which videos are missing. counted: the same of all.
     """
 
     indexes: dict[str, Index] = field(default_factory=dict)
@@ -33,6 +37,9 @@ class IndexReport:
     left_out: dict[str, list[str]] = field(default_factory=dict)
     videos: int = 0
     frames: int = 0
+    coverage: dict[str, dict[str, Any]] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    counted: list[str] = field(default_factory=list)
 
     def leave(self, why: str, path: str) -> None:
         """Remember what is left out."""
@@ -77,11 +84,13 @@ def build_index(
     index: Index = {}
     for label in rules.labels(dataset):
         _slots(index, label, None)
+    census = Census(rules, root, dataset, groups, describe)
     seen: dict[tuple[str, str], tuple[str, str]] = {}
     for group in groups:
         found = find_frames(root, group)
         for why, paths in found.left_out.items():
             report.left_out.setdefault(why, []).extend(paths)
+        census.others(group, found)
         if found.missing:
             report.remarks.append(f"{group.folder} has no frames/ yet; run preprocess.py to make them")
             continue
@@ -99,6 +108,7 @@ def build_index(
                 continue
             entry = _entry(root, prefix, group, video, facts, as_deepfakebench)
             _place(index, group, video.name, facts, entry, as_deepfakebench)
+            census.indexed(group, facts)
             report.videos += 1
             report.frames += len(video.files)
         if group.compression and group.label:
@@ -112,15 +122,35 @@ def build_index(
     report.indexes |= rules.companions(dataset, index, as_deepfakebench)
     if not as_deepfakebench:
         report.remarks += rules.mended
+        _add_coverage(report, rules, dataset, census)
     return report
 
 
+def _add_coverage(report: IndexReport, rules: Layout, dataset: str, census: Census) -> None:
+    """Give each index its coverage: the companions' are parts of the whole as their indexes are."""
+    census.close()
+    report.missing, report.counted = lines(census.tree), lines(census.tree, all_of_them=True)
+    trees = {dataset: {dataset: census.tree}} | rules.companions(dataset, census.tree, False)
+    for name, index in report.indexes.items():
+        (key,) = index
+        report.coverage[name] = content(key, trees.get(name, {}).get(key, {}), census.crops)
+    mixed = {key: value for key, value in (census.crops or {}).items() if isinstance(value, list)}
+    if mixed:
+        told = "; ".join(f"{key}: {', '.join(map(str, values))}" for key, values in mixed.items())
+        report.remarks.append(
+            f"the faces were not all cut alike ({told}); preprocess the dataset again with one choice"
+        )
+
+
 def write_indexes(report: IndexReport, folder: Path) -> list[Path]:
-    """Write each index as `<name>.json`, atomically; return the files."""
+    """Write each index as `<name>.json` and its coverage beside it, atomically; return the indexes' files."""
     paths = []
-    for name, content in report.indexes.items():
+    for name, index in report.indexes.items():
         path = folder / f"{name}.json"
-        atomic_write(path, json.dumps(content, ensure_ascii=False))
+        coverage_path(path).unlink(missing_ok=True)  # of a former index
+        atomic_write(path, json.dumps(index, ensure_ascii=False))
+        if name in report.coverage:
+            atomic_write(coverage_path(path), json.dumps(report.coverage[name], ensure_ascii=False, indent=1))
         paths.append(path)
     return paths
 

@@ -8,6 +8,8 @@ from common.errors import ProjectError
 from preprocessing.extraction import Outcome, Settings
 
 FINISHED = ("done", "partial", "no_face", "unmasked")
+CROPS_VERSION = 1
+"""Of how crops are cut; raise it when the same settings come to cut other pixels. Lines of before it was written tell none."""
 
 
 class Manifest:
@@ -24,10 +26,7 @@ class Manifest:
         self._settings = asdict(settings)
         if settings.predictor:
             self._settings["predictor"] = Path(settings.predictor).name  # machines keep it in different places
-        self.entries: dict[str, dict] = {}
-        for path in sorted(folder.glob("manifest*.jsonl"), key=lambda path: path.stat().st_mtime_ns):
-            for entry in read_manifest(path):
-                self.entries[entry["video"]] = entry
+        self.entries = read_manifests(folder)
 
     def finished(self, key: str) -> bool:
         """Tell whether a video needs no more work under these settings; failed ones are tried again."""
@@ -37,7 +36,7 @@ class Manifest:
     def add(self, outcome: Outcome) -> None:
         """Append one outcome; it has reached the operating system when this returns. ProjectError: it cannot be written."""
         values = asdict(outcome)
-        entry = {"video": values.pop("key"), **values, "settings": self._settings}
+        entry = {"video": values.pop("key"), **values, "settings": self._settings, "crops": CROPS_VERSION}
         self.entries[entry["video"]] = entry
         line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
         try:
@@ -52,6 +51,12 @@ class Manifest:
             raise ProjectError(
                 f"cannot write {self.path}: {error.strerror}; free some space or choose another --output"
             ) from error
+
+
+def read_manifests(folder: Path) -> dict[str, dict]:
+    """Return video → its last entry, of all manifests of a dataset's folder."""
+    paths = sorted(folder.glob("manifest*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+    return {entry["video"]: entry for path in paths for entry in read_manifest(path)}
 
 
 def read_manifest(path: Path) -> list[dict]:

@@ -22,6 +22,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--as-deepfakebench", action="store_true", help="write exactly what DeepfakeBench writes, its faults included"
     )
+    p.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing: count the videos that are here against the disk, the manifest, the dataset's own lists and what "
+        "was published; exit code 1 when some are missing",
+    )
     p.add_argument("--config", metavar="YAML", help="defaults (default: preprocessing/config.yaml)")
     add_common(p)
     return p
@@ -31,15 +37,15 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, index, write."""
     arguments = vars(parser().parse_args(argv))
     arguments.pop("debug")
-    config, faithful = arguments.pop("config"), arguments.pop("as_deepfakebench")
+    config, faithful, check = (arguments.pop(name) for name in ("config", "as_deepfakebench", "check"))
     from preprocessing.options import choose
     from preprocessing.run_rearrange import rearrange
 
     # DeepfakeBench's `comp` is written in its file but never read: every compression on disk is indexed.
     said = arguments.pop("comp")
     options = choose({**arguments, "comp": None}, config, "rearrange") | {"comp": said}
-    rearrange(**options, as_deepfakebench=faithful)
-    return 0
+    report = rearrange(**options, as_deepfakebench=faithful, check=check)
+    return 1 if check and report.missing else 0
 
 
 if __name__ == "__main__":

@@ -19,14 +19,19 @@ def rearrange(
     comp: str | None = None,
     perturbation: str | None = None,
     as_deepfakebench: bool = False,
+    check: bool = False,
 ) -> IndexReport:
-    """Index a dataset and write `<dataset>.json` and its companions; returns what was written.
+    """Index a dataset and write `<dataset>.json`, its companions and their coverage; returns what was written.
+
+    With `check` nothing is written: it says how many videos of each label and split are here, and what is missing.
 
     Raises:
         ConfigError: an option is wrong. DataError: no frames, or a split file is missing.
     """
     if not dataset_name:
         raise ConfigError("dataset_name is not set; give --dataset_name, for example FaceForensics++")
+    if check and as_deepfakebench:
+        raise ConfigError("--check counts what our own index holds; leave --as-deepfakebench out")
     if not output_file_path:
         raise ConfigError("output_file_path is not set; give --output_file_path, the folder for the JSON index")
     rules = find_layout(dataset_name, layout)
@@ -37,6 +42,11 @@ def rearrange(
     given = str(dataset_root_path).rstrip("/")
     prefix = f"{given}/{folder}" if (Path(given) / folder).is_dir() else given
     report = build_index(rules, root, dataset_name, groups, prefix if as_deepfakebench else None, as_deepfakebench)
+    if check:
+        for line in [*report.counted, *(f"note: {note}" for note in report.summary())]:
+            say(line)
+        say("some expected videos are missing" if report.missing else "every expected video has frames")
+        return report
     output = make_folder(Path(output_file_path).expanduser(), "--output_file_path")
     busy = f"another rearrange.py is writing {dataset_name}'s index in {output} now; wait for it"
     # The index and its companions are of one run.
@@ -44,5 +54,7 @@ def rearrange(
         paths = write_indexes(report, output)
     for note in report.summary():
         say(f"note: {note}")
+    for line in report.missing:
+        say(f"coverage: {line}")
     say(f"{report.videos} videos, {report.frames} frames -> {', '.join(str(path) for path in paths)}")
     return report

@@ -28,7 +28,7 @@ A recipe may add keys of its own; they are stacked as they are.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 Sample = dict[str, Any]
@@ -136,12 +136,14 @@ class DataInfo:
         manipulations: index of each label name; every real label is 0, manipulations count from 1.
         domains: index of each training dataset.
         counts: `real` and `fake` samples, `videos_real` and `videos_fake`.
+        crops: training dataset → how its faces were cut (`common.coverage`), of those that tell.
     """
 
     identities: dict[str, int] = field(default_factory=dict)
     manipulations: dict[str, int] = field(default_factory=dict)
     domains: dict[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    crops: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def num_manipulations(self) -> int:
@@ -150,9 +152,9 @@ class DataInfo:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {key: dict(getattr(self, key)) for key in ("identities", "manipulations", "domains", "counts")}
+        return {each.name: dict(getattr(self, each.name)) for each in fields(self)}
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> DataInfo:
         """Take back what `to_dict` returned."""
-        return cls(**{key: dict(value.get(key, {})) for key in ("identities", "manipulations", "domains", "counts")})
+        return cls(**{each.name: dict(value.get(each.name, {})) for each in fields(cls)})

@@ -1,7 +1,7 @@
 """What a layout says about a dataset: which folders hold videos, and what each video is."""
 
 import os
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -154,6 +154,14 @@ class Layout:
             )
             for path, name in zip(files, names)
         ]
+
+    def on_disk(self, root: Path, group: Group) -> list[str]:
+        """Return the paths of a group's videos that are still here to be preprocessed, relative to the dataset's folder."""
+        return [video.path for video in self.sources(root, group)]
+
+    def listed(self, root: Path, dataset: str, groups: list[Group]) -> Iterator[tuple[Group, str]]:
+        """Yield (group, name) of every video that the dataset's own lists name; of groups that have no folder here, too."""
+        yield from ()
 
     def left_out(self, root: Path, group: Group) -> list[str]:
         """Return the files in a group's folder that are taken neither for videos nor for annotations, by their endings."""

@@ -7,6 +7,7 @@ The list is the test set, and validation too, as in DeepfakeBench; the rest trai
 as well). Identity: `idA_NNNN` shows A; `idA_idB_NNNN` is A's video with B's face; YouTube-real people have no name.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from common.datasets import identities, labels_of
@@ -35,6 +36,11 @@ class CelebDF(Layout):
     def groups(self, root: Path, dataset: str, perturbation: str | None = None) -> list[Group]:
         label = dict(zip(("real", "fake"), self.labels(dataset), strict=True))
         return [Group(folder, label[kind]) for folder, kind in _FOLDERS.items() if (root / folder).is_dir()]
+
+    def listed(self, root: Path, dataset: str, groups: list[Group]) -> Iterator[tuple[Group, str]]:
+        label = dict(zip(("real", "fake"), self.labels(dataset), strict=True))
+        for folder, name in sorted(_read_list(root / _LIST)):
+            yield Group(folder, label[_FOLDERS[folder]]), name
 
     def unknown_folders(self, root: Path) -> list[str]:
         return sorted(path.name for path in root.iterdir() if path.is_dir() and path.name not in _FOLDERS)

@@ -7,6 +7,7 @@ none, is for testing (DeepfakeBench puts the real ones into all three).
 Identity: `<target>_<actor>`: a FaceForensics++ person's video with the actor's face; real recordings show their actor.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from common.datasets import SPLITS, identities, labels_of
@@ -59,12 +60,14 @@ class DeeperForensics(Layout):
         sets = [f"manipulated_videos/{name}" for name in PERTURBATIONS]
         return [*sets, "source_videos", "lists"]
 
+    def listed(self, root: Path, dataset: str, groups: list[Group]) -> Iterator[tuple[Group, str]]:
+        names = _read_splits(root)
+        for group in groups:
+            if group.label == _FAKE:
+                yield from ((group, name) for name in names)
+
     def describer(self, root: Path, dataset: str, as_deepfakebench: bool = False) -> Describe:
-        split_of: dict[str, str] = {}
-        for split in SPLITS:
-            for where, line in read_lines(root / "lists" / "splits" / f"{split}.txt"):
-                name = line.split(".")[0]
-                agree(split, split_of.setdefault(name, split), "split", f"{where}, {name}", "another list")
+        split_of = _read_splits(root)
         splits_of_actor: dict[str, set[str]] = {}
         for name, split in split_of.items():
             splits_of_actor.setdefault(name.partition("_")[2], set()).add(split)
@@ -82,6 +85,16 @@ class DeeperForensics(Layout):
             return Facts(_FAKE, (split_of[name],), *identities(self.names[0], name))
 
         return describe
+
+
+def _read_splits(root: Path) -> dict[str, str]:
+    """Return name of a fake → split."""
+    split_of: dict[str, str] = {}
+    for split in SPLITS:
+        for where, line in read_lines(root / "lists" / "splits" / f"{split}.txt"):
+            name = line.split(".")[0]
+            agree(split, split_of.setdefault(name, split), "split", f"{where}, {name}", "another list")
+    return split_of
 
 
 LAYOUT = DeeperForensics()

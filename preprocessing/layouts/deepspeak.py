@@ -7,6 +7,7 @@ the same one (else it is left out, so that no person is both trained and tested 
 Identity: `identity` of a recording; `identity-target` and `identity-source` of a fake.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from common.datasets import labels_of
@@ -30,11 +31,13 @@ class DeepSpeak(Layout):
         folders = {"real": _REAL, "fake": _FAKE}
         return [Group(folder, label) for folder, label in folders.items() if (root / folder).is_dir()]
 
+    def listed(self, root: Path, dataset: str, groups: list[Group]) -> Iterator[tuple[Group, str]]:
+        people = _shown(root)
+        for group in groups:
+            yield from ((group, name) for name in people[group.label or ""])
+
     def describer(self, root: Path, dataset: str, as_deepfakebench: bool = False) -> Describe:
-        people = {
-            _REAL: _people(root / _FILES[0], "identity", "identity"),
-            _FAKE: _people(root / _FILES[1], "identity-target", "identity-source"),
-        }
+        people = _shown(root)
         persons = by_key(read_rows(root / _FILES[2], "identity", "split"), lambda row: row["identity"].strip())
         split_of = {person: read_split(row["split"], where) for person, (where, row) in persons.items()}
 
@@ -51,6 +54,14 @@ class DeepSpeak(Layout):
             return Facts(group.label, tuple(split for split in splits if split), *shown)
 
         return describe
+
+
+def _shown(root: Path) -> dict[str, dict[str, tuple[str, str]]]:
+    """Return label → name of a video → (target, source)."""
+    return {
+        _REAL: _people(root / _FILES[0], "identity", "identity"),
+        _FAKE: _people(root / _FILES[1], "identity-target", "identity-source"),
+    }
 
 
 def _people(path: Path, target: str, source: str) -> dict[str, tuple[str, str]]:

@@ -93,6 +93,9 @@ class DF40(Layout):
         frames = _child(root, path, "frames")
         return Group(path, label, frames="frames" if frames else "", flat=_FLAT, extra=domain)
 
+    def on_disk(self, root: Path, group: Group) -> list[str]:
+        return []
+
     def sources(self, root: Path, group: Group) -> list[SourceVideo]:
         raise DataError(
             f"{root / group.folder}: DF40 is published as aligned faces, there is nothing to crop; run rearrange.py"

@@ -7,6 +7,7 @@ nameless video there, and the training videos too).
 Identity: people have no numbers; a training fake names its original, whose clip stands for the person.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,10 @@ class DFDC(Layout):
         parts = sorted((root / "train").glob("dfdc_train_part_*"), key=lambda path: (len(path.name), path.name))
         folders = [*parts, root / "validation", root / "test"]
         return [Group(path.relative_to(root).as_posix()) for path in folders if path.is_dir()]
+
+    def listed(self, root: Path, dataset: str, groups: list[Group]) -> Iterator[tuple[Group, str]]:
+        for group in groups:
+            yield from ((group, name) for name in _annotations(root / group.folder))
 
     def describer(self, root: Path, dataset: str, as_deepfakebench: bool = False) -> Describe:
         known: dict[str, dict[str, _Clip]] = {}

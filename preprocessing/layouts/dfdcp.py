@@ -7,13 +7,14 @@ Splits: the `set` of dataset.json; validation is the test set, as in DeepfakeBen
 Identity: the actor numbers in a clip's name, target first.
 """
 
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from common.datasets import identities, labels_of
 from common.errors import DataError
 from common.io import read_json
 from preprocessing.layouts._annotations import agree, read_kind, read_split
-from preprocessing.layouts._base import Describe, Facts, Group, Layout
+from preprocessing.layouts._base import Describe, Facts, Group, Layout, unique_names
 
 _FOLDERS = dict(zip(("original_videos", "method_A", "method_B"), labels_of("DFDCP"), strict=True))
 _KINDS = {"original_videos": "real", "method_A": "fake", "method_B": "fake"}
@@ -30,6 +31,15 @@ class DFDCP(Layout):
 
     def groups(self, root: Path, dataset: str, perturbation: str | None = None) -> list[Group]:
         return [Group(folder, label) for folder, label in _FOLDERS.items() if (root / folder).is_dir()]
+
+    def listed(self, root: Path, dataset: str, groups: list[Group]) -> Iterator[tuple[Group, str]]:
+        clips: dict[str, list[Path]] = {}
+        for clip in read_json(root / "dataset.json"):
+            folder, _, inner = clip.replace("\\", "/").partition("/")
+            if folder in _FOLDERS and inner:
+                clips.setdefault(folder, []).append(Path(inner))
+        for folder, inside in clips.items():
+            yield from ((Group(folder, _FOLDERS[folder]), name) for name in unique_names(inside))
 
     def describer(self, root: Path, dataset: str, as_deepfakebench: bool = False) -> Describe:
         set_of = _read_sets(root / "dataset.json")

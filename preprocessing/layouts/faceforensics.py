@@ -7,6 +7,7 @@
 Identity: the name of an original; a manipulation's name says target (whose video) and source (whose face or expression).
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,11 @@ class FaceForensics(Layout):
 
     def groups(self, root: Path, dataset: str, perturbation: str | None = None) -> list[Group]:
         return sequence_groups(root, {"youtube": REAL}, self.fakes)
+
+    def listed(self, root: Path, dataset: str, groups: list[Group]) -> Iterator[tuple[Group, str]]:
+        names = read_splits(root)
+        for group in groups:
+            yield from ((group, name) for name in names if ("_" in name) == (group.label != REAL))
 
     def unknown_folders(self, root: Path) -> list[str]:
         return unknown_sequences(root)

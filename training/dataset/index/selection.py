@@ -6,14 +6,17 @@ import difflib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from common.coverage import is_coverage
 from common.datasets import SPLITS, other_names, split_level
 from common.errors import ConfigError, DataError
 from training.batch import DataInfo
 from training.config.schema import Config
+from training.dataset.index.covered import Covered, covered
 from training.dataset.index.table import Table
 from training.dataset.index.table_cache import load_table
 from training.dataset.index.videos import Index
@@ -30,16 +33,20 @@ def load_index(config: Config, datasets: Sequence[str], split: str, info: DataIn
     if not datasets:
         raise ConfigError(f"no dataset is named for the {split} split; set {split}_dataset in the YAML")
     tables: dict[str, Table] = {}
+    coverage: dict[str, Covered] = {}
     chosen: dict[str, np.ndarray] = {}
     for dataset in datasets:
         if dataset in tables:
             raise ConfigError(f"the dataset {dataset} is named twice; name it once")
-        table, level = open_dataset(config, dataset)
+        path, name, level = find_index(config, dataset)
+        table = load_table(path, name)
         rows = _select(table, dataset, split, level or config.compression)
+        coverage[dataset] = covered(path, split, level or config.compression, len(rows), config.label_dict)
         if config.dry_run:
             rows = _a_few(table, rows)
+            coverage[dataset] = replace(coverage[dataset], classes=None)  # who asks for a few expects no more
         tables[dataset], chosen[dataset] = table, rows
-    return Index(tables, chosen, config, info, frames_wanted(config, split))
+    return Index(tables, chosen, config, info, frames_wanted(config, split), coverage)
 
 
 def frames_wanted(config: Config, split: str) -> int:
@@ -50,6 +57,12 @@ def frames_wanted(config: Config, split: str) -> int:
 
 def open_dataset(config: Config, dataset: str) -> tuple[Table, str | None]:
     """Return the table of a dataset, and the compression that its name asks for."""
+    path, name, level = find_index(config, dataset)
+    return load_table(path, name), level
+
+
+def find_index(config: Config, dataset: str) -> tuple[Path, str, str | None]:
+    """Return a dataset's index file, the key in it, and the compression that the dataset's name asks for."""
     folder = Path(config.dataset_json_folder)
     path, name, level = folder / f"{dataset}.json", dataset, None
     plain, asked = split_level(dataset)
@@ -62,7 +75,7 @@ def open_dataset(config: Config, dataset: str) -> tuple[Table, str | None]:
     if path.exists() and _top_key(path) in other_names(name):
         name = str(_top_key(path))
     if not path.exists():
-        there = sorted(p.stem for p in folder.glob("*.json"))
+        there = sorted(p.stem for p in folder.glob("*.json") if not is_coverage(p))
         close = difflib.get_close_matches(dataset, there, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}? " if close else ""
         empty = "no index is there" if folder.is_dir() else f"there is no folder {folder.absolute()}"
@@ -71,7 +84,7 @@ def open_dataset(config: Config, dataset: str) -> tuple[Table, str | None]:
             f"there is no index {folder / f'{dataset}.json'} for the dataset {dataset}; {hint}{listed} "
             "(preprocessing/rearrange.py writes them, dataset_json_folder says where they are)"
         )
-    return load_table(path, name), level
+    return path, name, level
 
 
 def _top_key(path: Path) -> str | None:

@@ -6,6 +6,7 @@ import logging
 import posixpath
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from common.datasets import same_video_key
 from common.errors import DataError
 from training.batch import DataInfo
 from training.config.schema import Config
+from training.dataset.index.covered import Covered
 from training.dataset.index.paths import Ground, inside, sibling
 from training.dataset.index.same_video import groups_of_one_video, in_both
 from training.dataset.index.table import Table
@@ -32,6 +34,7 @@ class Index:
         tables: by dataset. chosen: rows of each table. config: `label_dict` and `rgb_dir`.
         info: numbers that training gave to names; None to number them here.
         wanted: frames per video that are used at most, for `info.counts`.
+        coverage: of each dataset, what is known besides its videos with frames.
 
     Raises:
         DataError: labels that neither `label_dict` nor their ending explains (all are named), a path leaves `rgb_dir`, or
@@ -45,7 +48,9 @@ class Index:
         config: Config,
         info: DataInfo | None = None,
         wanted: int | None = None,
+        coverage: Mapping[str, Covered] | None = None,
     ):
+        self.coverage = {name: (coverage or {}).get(name, Covered()) for name in tables}
         self.datasets = list(tables)
         self._tables = list(tables.values())
         self._root, self._prefixes, self._roots = config.rgb_dir, config.path_prefix, config.data.roots
@@ -59,7 +64,10 @@ class Index:
         self._number_people(rows, info)
         domains = {name: i for i, name in enumerate(self.datasets)} if info is None else info.domains
         self.domain = np.array([domains.get(name, -1) for name in self.datasets], np.int16)[self.dataset]
-        self.info = DataInfo(self._people, self._manipulations(info), domains, self._counts())
+        crops = (
+            {name: found.crops for name, found in self.coverage.items() if found.crops} if info is None else info.crops
+        )
+        self.info = DataInfo(self._people, self._manipulations(info), domains, self._counts(), crops)
         methods = np.array([self.info.manipulations.get(name, -1) for name in self._label_names], np.int16)
         self.method = methods[self._label_code]
         self._pieces: dict[tuple[int, int], list[tuple[int, int]]] = {}
@@ -311,7 +319,7 @@ class Index:
         """Keep the videos where `mask` is true; identities and manipulations stay as numbered."""
         for name in ("row", "dataset", "label", "frames", "method", "target", "source", "domain", "_label_code"):
             setattr(self, name, getattr(self, name)[mask])
-        self.info = DataInfo(self.info.identities, self.info.manipulations, self.info.domains, self._counts())
+        self.info = replace(self.info, counts=self._counts())
 
 
 def _join(parts: list[np.ndarray], dtype: type) -> np.ndarray:
