@@ -124,6 +124,8 @@ def measure(path: str, overrides: list[str], device: str, batch_size: int, repea
 
     run = run_meant(path)
     config = load_config(run.config if run else path, overrides)
+    if batch_size < 2 and not config.video_mode:
+        raise ConfigError("--batch must be at least 2 (a real and a fake); detectors of clips also take 1")
     info = DataInfo(
         {"a:0": 0, "a:1": 1},
         {"real": 0, "fake": 1},
@@ -286,8 +288,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = _parser().parse_args(argv)
-    if arguments.batch < 2 or arguments.repeats < 1:
-        raise ConfigError("--batch must be at least 2 (a real and a fake) and --repeats at least 1")
+    if arguments.batch < 1 or arguments.repeats < 1:
+        raise ConfigError("--batch and --repeats must be at least 1")
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 

@@ -148,4 +148,6 @@ def test_a_detector_without_results_is_named_where_the_figure_shows_auc(tmp_path
 
 def test_bad_requests():
     with pytest.raises(ConfigError, match="--batch"):
-        efficiency.main(["x.yaml", "--batch", "1"])
+        efficiency.main(["x.yaml", "--batch", "0"])
+    with pytest.raises(ConfigError, match="--batch must be at least 2"):
+        efficiency.measure(str(CLIP_LINEAR.with_name("meso4.yaml")), [], "cpu", 1, 1)

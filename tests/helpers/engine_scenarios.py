@@ -118,6 +118,7 @@ FIRST_STEPS = {
     },
     "uia_vit": {"backbone_name": "vit_tiny_patch16_224", "resolution": 32, "warmup_epochs": 0.2, "update_epochs": 0.2},
     "iid": {"explicit_extractor": "tiny", "explicit_extractor_pretrained": None, "resolution": 32},
+    "i3d": {"backbone_name": "resnet3d_tiny", "resolution": 32, "clip_size": 4, "dropout": 0.0},
     "lsda": {
         **dict.fromkeys(("teacher", "student", "real_encoder"), "test_efficientnet"), "domains": 1, "resolution": 32,
     },
@@ -142,6 +143,8 @@ def first_step(process: Process, name: str) -> dict:
     stepper = Stepper(detector, config, process, 20, 5)
     for number in range(LATER.get(name, 0) + 1):
         batch = rows(number) | ROLES.get(name, {})
+        if config.video_mode:
+            batch["image"] = torch.stack([batch["image"].roll(i, -1) for i in range(config.clip_size)], dim=1)
         losses, _ = stepper.step(list(split_batch(batch, process.world_size))[process.rank], number)
     return {
         "losses": losses,
