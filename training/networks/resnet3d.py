@@ -167,9 +167,9 @@ class ResNet3d(nn.Module):
                 x = F.max_pool3d(x, (self.shape.pool, 1, 1))
         return x
 
-    def kernels(self) -> dict[str, list[nn.Parameter]]:
+    def kernels(self) -> dict[str, list[Tensor]]:
         """Return the kernels of the blocks that span frames alone, `temporal`, and those that span pixels alone, `spatial`."""
-        found: dict[str, list[nn.Parameter]] = {"temporal": [], "spatial": []}
+        found: dict[str, list[Tensor]] = {"temporal": [], "spatial": []}
         for layer in self.modules():
             if isinstance(layer, nn.Conv3d):
                 frames, *side = layer.kernel_size
