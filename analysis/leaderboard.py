@@ -28,7 +28,20 @@ from common.errors import DataError
 from common.io import atomic_write
 from common.rundir import RunDir, has_auc, open_run, unique_names
 
-COMPARISON = ("dataset", "level", "a", "b", "auc_a", "auc_b", "difference", "low", "high", "p_delong", "p_bootstrap")
+COMPARISON = (
+    "dataset",
+    "level",
+    "a",
+    "b",
+    "auc_a",
+    "auc_b",
+    "difference",
+    "low",
+    "high",
+    "p_delong",
+    "p_bootstrap",
+    "p_holm",
+)
 
 
 def compare_runs(
@@ -37,25 +50,27 @@ def compare_runs(
     """Compare the AUC of every two runs on every test set that both have.
 
     Rows of the two are matched by video and frame, and both must have the same ones. `p_delong` is DeLong's test (for frames
-    its form for clustered samples), `p_bootstrap` and the interval come from the paired bootstrap over videos. P-values are
-    not corrected for their number. A test set of one class has no AUC to compare, and is left out.
+    its form for clustered samples), `p_bootstrap` and the interval come from the paired bootstrap over people where they are
+    known, else over videos. `p_holm` is that of DeLong's test, corrected for the number of rows (Holm 1979). A test set of one
+    class has no AUC to compare, and is left out.
 
     Raises:
         DataError: two runs were tested on different frames.
     """
     from training.metrics import delong, paired_bootstrap
+    from training.metrics.significance import holm
 
-    rows = []
+    rows: list[dict] = []
     for (name_a, run_a), (name_b, run_b) in combinations(zip(names, runs), 2):
         for dataset in [dataset for dataset in run_a.datasets if dataset in run_b.datasets]:
             if not (has_auc(run_a.datasets[dataset]) and has_auc(run_b.datasets[dataset])):
                 continue
-            label, video, a, b = _matched(run_a, run_b, dataset)
+            label, video, a, b, people = _matched(run_a, run_b, dataset)
             if level == "video":
                 test = delong(*_video_means(label, video, a, b))
             else:
                 test = delong(label, a, b, video)
-            boot = paired_bootstrap(label, a, b, video, level=level, resamples=resamples)
+            boot = paired_bootstrap(label, a, b, video, level=level, resamples=resamples, person=people)
             rows.append(
                 {
                     "dataset": dataset,
@@ -71,11 +86,12 @@ def compare_runs(
                     "p_bootstrap": boot.p,
                 }
             )
-    return rows
+    corrected = holm([row["p_delong"] for row in rows]).tolist()
+    return [{**row, "p_holm": p} for row, p in zip(rows, corrected)]
 
 
-def _matched(run_a: RunDir, run_b: RunDir, dataset: str) -> tuple[Any, Any, Any, Any]:
-    """Return label, video, and both runs' probabilities in the same order of frames."""
+def _matched(run_a: RunDir, run_b: RunDir, dataset: str) -> tuple[Any, Any, Any, Any, Any]:
+    """Return label, video, both runs' probabilities in the same order of frames, and the people, None where unknown."""
     import numpy as np
 
     first, second = run_a.predictions(dataset), run_b.predictions(dataset)
@@ -89,7 +105,10 @@ def _matched(run_a: RunDir, run_b: RunDir, dataset: str) -> tuple[Any, Any, Any,
             f"{run_a.path} and {run_b.path} were tested on different frames of {dataset}; "
             "test both with the same index and frame_num before comparing them"
         )
-    return first.label[order_a], first.video[order_a], first.prob[order_a], second.prob[order_b]
+    people = next(
+        (of.where(order).people() for of, order in ((first, order_a), (second, order_b)) if of.people()), None
+    )
+    return first.label[order_a], first.video[order_a], first.prob[order_a], second.prob[order_b], people
 
 
 def _video_means(label: Any, video: Any, a: Any, b: Any) -> tuple[Any, Any, Any]:
@@ -171,7 +190,7 @@ def _comparison_line(row: dict) -> list[str]:
     names = [row[key] for key in ("dataset", "level", "a", "b")]
     difference = f"{row['difference']:+.4f} [{row['low']:+.3f}, {row['high']:+.3f}]"
     return [*names, f"{row['auc_a']:.4f}", f"{row['auc_b']:.4f}", difference] + [
-        f"{row[key]:.3g}" for key in ("p_delong", "p_bootstrap")
+        f"{row[key]:.3g}" for key in ("p_delong", "p_bootstrap", "p_holm")
     ]
 
 
@@ -180,13 +199,16 @@ def write_comparison(runs: Sequence[RunDir], names: Sequence[str], folder: Path)
     rows = [row for level in ("frame", "video") for row in compare_runs(runs, names, level)]
     sheet = Sheet(
         "Comparison",
-        "AUC of two runs on the same frames; brackets: 95 % interval of the difference by paired bootstrap over videos; p of "
-        "DeLong's test (for frames its form for clustered samples) and of the bootstrap, not corrected for their number.",
-        ["Test set", "Level", "A", "B", "AUC of A", "AUC of B", "A − B", "p DeLong", "p bootstrap"],
+        "AUC of two runs on the same frames; brackets: 95 % interval of the difference by paired bootstrap over people where "
+        "they are known, else over videos; p of DeLong's test (for frames its form for clustered samples), of the bootstrap, and "
+        "of DeLong's test corrected for the number of comparisons at that level (Holm).",
+        ["Test set", "Level", "A", "B", "AUC of A", "AUC of B", "A − B", "p DeLong", "p bootstrap", "p Holm"],
         [_comparison_line(row) for row in rows],
     )
     for line in sheet.rows:
-        print("{0} ({1}): {2} {4} vs {3} {5}, difference {6}, p {7} (DeLong), {8} (bootstrap)".format(*line))
+        print(
+            "{0} ({1}): {2} {4} vs {3} {5}, difference {6}, p {7} (DeLong), {8} (bootstrap), {9} (Holm)".format(*line)
+        )
     section = Section("Comparison of runs", sheet.caption, columns=sheet.columns, rows=sheet.rows)
     publish([run.path for run in runs], "leaderboard_comparison", section)
     return [write_csv(rows, COMPARISON, folder / "comparison.csv"), *write_sheet(sheet, folder, "comparison")]

@@ -130,13 +130,20 @@ def _facts(source: Any) -> list[tuple[str, str]]:
 def _interval_note(datasets: dict[str, dict]) -> str:
     counts = [metrics["counts"] for metrics in datasets.values()]
     text = (
-        "Small figures are 95 % intervals by bootstrap over videos: how far a figure would move with other videos of the "
+        f"Small figures are 95 % intervals by bootstrap over {_drawn(counts)}: how far a figure would move with others of the "
         "same kind, not with another training run. A video's score is the mean of its frames' scores."
     )
     fewest = min((n for c in counts for n in (c["videos_real"], c["videos_fake"]) if n), default=0)
     if fewest < 20:
         text += f" With only {fewest} video{'s' * (fewest != 1)} in the smallest class, these figures prove little."
     return " ".join([text, *remarks(datasets)])
+
+
+def _drawn(counts: list[dict]) -> str:
+    """Return what the intervals are drawn over."""
+    known = sum("people" in c for c in counts)
+    some = "people where they are known, else over videos"
+    return some if 0 < known < len(counts) else "people" if known else "videos"
 
 
 def _table(datasets: dict[str, dict], level: str) -> dict[str, Any]:
@@ -171,7 +178,7 @@ def _by_manipulation(source: Any) -> list[dict[str, Any]]:
             continue
         for kind in kinds:
             part = data.where((data.label == 0) | (groups == kind))
-            metrics = evaluate(part.label, part.prob, part.video, dataset=dataset)
+            metrics = evaluate(part.label, part.prob, part.video, dataset=dataset, person=part.people())
             videos = metrics["counts"]["videos_fake"]
             rows.append([dataset, kind, str(videos), *(_cell(metrics[level]["auc"]) for level in LEVELS)])
     columns = ["Test set", "Manipulation", "Fake videos", "Frame AUC", "Video AUC"]

@@ -25,15 +25,17 @@ FIELDS = ("detector", "dataset", "level", "kind", "severity", "parameter", "valu
 def summarise(
     entries: Sequence[dict], wanted: Sequence[tuple[str, int]], detector: str, dataset: str, seed: int = 0
 ) -> list[dict]:
-    """Return one row per condition and level: AUC with its interval over videos.
+    """Return one row per condition and level: AUC with its interval over videos, or over people where they are known.
 
     `seed` is the run's `manualSeed`: with the same videos drawn as in testing, untouched frames have testing's interval.
     """
     import numpy as np
 
+    from common.predictions import known_people
     from training.metrics import evaluate
 
     rows = []
+    people = known_people(np.array([entry.get("person", -1) for entry in entries], np.int64))
     for kind, severity in wanted:
         probs = [entry["prob"][f"{kind}-{severity}"] for entry in entries]
         lengths = [len(prob) for prob in probs]
@@ -43,6 +45,7 @@ def summarise(
             np.repeat([entry["video"] for entry in entries], lengths),
             seed=seed,
             dataset=dataset,
+            person=None if people is None else np.repeat(np.array(people, object), lengths),
         )
         parameter, value = ("", "") if kind == CLEAN else (SEVERITIES[kind][0], SEVERITIES[kind][1][severity - 1])
         for level in ("frame", "video"):

@@ -104,6 +104,7 @@ class Video:
         name: unique. label, method: of the video.
         frame: `(N,)` frame numbers. image: uint8 `(N, 3, H, W)` or `(N, T, 3, H, W)`.
         mask: uint8 `(N, 1, H, W)` where the configuration asks for masks.
+        person: number of whom it shows, -1 where unknown.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Video:
     frame: NDArray[np.int64]
     image: NDArray[np.uint8]
     mask: NDArray[np.uint8] | None = None
+    person: int = -1
 
 
 def videos(loader: Any) -> Iterator[Video]:
@@ -126,6 +128,7 @@ def videos(loader: Any) -> Iterator[Video]:
             batch["frame"].tolist(),
             batch["image"].numpy(),
             masks,
+            batch["target_id"].tolist(),
         ):
             if rows and row[0] != rows[0][0]:
                 yield _as_video(rows)
@@ -138,7 +141,8 @@ def videos(loader: Any) -> Iterator[Video]:
 def _as_video(rows: list[tuple]) -> Video:
     name, label, method, *_ = rows[0]
     mask = None if rows[0][5] is None else np.stack([row[5] for row in rows])
-    return Video(name, label, method, np.array([row[3] for row in rows]), np.stack([row[4] for row in rows]), mask)
+    frame, image = np.array([row[3] for row in rows]), np.stack([row[4] for row in rows])
+    return Video(name, label, method, frame, image, mask, rows[0][6])
 
 
 def predict_images(detector: Any, image: NDArray[np.uint8], batch_size: int) -> NDArray[np.float64]:

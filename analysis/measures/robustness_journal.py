@@ -81,7 +81,10 @@ def measure(
     seed: int = 0,
     batch_size: int = 32,
 ) -> list[dict]:
-    """Score every video that `path` does not hold yet, with these pixels, adding a line each; return all entries."""
+    """Score every video that `path` does not hold yet, with these pixels, adding a line each; return all entries.
+
+    What is returned has also each video's `person`, which a measurement does not depend on.
+    """
     done = read_done(path, wanted)
     entries = []
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,5 +99,5 @@ def measure(
                 done[video.name] = score_video(detector, video, wanted, seed, batch_size)
                 journal.write(json.dumps(done[video.name]) + "\n")
                 journal.flush()
-            entries.append(done[video.name])
+            entries.append({**done[video.name], "person": video.person})
     return entries

@@ -100,8 +100,9 @@ def test_table_has_a_line_per_perturbation_and_a_column_per_severity(tmp_path):
     assert "JPEG: quality" in table.caption
 
 
-def test_untouched_frames_have_the_interval_of_testing():
-    """The same videos are drawn, as often, from the run's seed: one figure has one interval."""
+@pytest.mark.parametrize("people", [None, [*range(7), -1, -1, *range(11)]])
+def test_untouched_frames_have_the_interval_of_testing(people):
+    """The same videos or people are drawn, as often, from the run's seed: one figure has one interval."""
     from training.metrics import evaluate
 
     rng = np.random.default_rng(0)
@@ -109,9 +110,13 @@ def test_untouched_frames_have_the_interval_of_testing():
         {"video": f"X/{n}", "label": n % 2, "prob": {"clean-0": (0.3 * (n % 2) + 0.7 * rng.random(3)).tolist()}}
         for n in range(20)
     ]
+    if people:
+        for entry, person in zip(entries, people):
+            entry["person"] = person
     label, video, prob = zip(*((e["label"], e["video"], p) for e in entries for p in e["prob"]["clean-0"]))
+    person = people and [None if who < 0 else who for who in people for _ in range(3)]
     for seed in (0, 7):
-        tested = evaluate(label, prob, video, seed=seed)
+        tested = evaluate(label, prob, video, seed=seed, person=person)
         for row in summarise(entries, [("clean", 0)], "d", "X", seed):
             wanted = tested[row["level"]]["auc"]
             assert (row["low"], row["high"]) == pytest.approx((wanted["low"], wanted["high"]), abs=1e-9)

@@ -1,8 +1,9 @@
-"""Resampling videos: draws, and counts per score for all draws at once.
+"""Resampling videos or people: draws, and counts per score for all draws at once.
 
 The frames of one video resemble each other, so videos, not frames, are drawn (the cluster bootstrap: Davison & Hinkley
-1997, section 3.8). Real and fake videos are drawn separately, as many as there are of each: test sets fix these numbers, and
-no draw can lose a class.
+1997, section 3.8); where it is known who is shown, people are drawn with all their videos, since those resemble each other too.
+Those who are seen in real videos, in fakes, and in both are drawn separately, as many as there are of each: test sets fix these
+numbers, and no draw can lose a class.
 """
 
 from collections.abc import Iterator
@@ -18,20 +19,28 @@ MAX_ROWS = 4096  # distinct scores kept apart in resamples
 
 
 def draw_weights(
-    video_label: NDArray[np.bool_], resamples: int, rng: np.random.Generator
+    video_label: NDArray[np.bool_], resamples: int, rng: np.random.Generator, person: NDArray[np.int64] | None = None
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield blocks `(V, ≤ BLOCK)`: how often each video stands in each resample."""
-    classes = np.flatnonzero(~video_label), np.flatnonzero(video_label)
-    groups = [members for members in classes if len(members)]
+    """Yield blocks `(V, ≤ BLOCK)`: how often each video stands in each resample.
+
+    Args:
+        video_label: `(V,)`, True for fake. resamples: how many columns in all.
+        person: `(V,)`, number of the person who is shown, from 0; None: every video is drawn by itself.
+    """
+    who = np.arange(len(video_label)) if person is None else person
+    fakes, videos = np.bincount(who, weights=video_label), np.bincount(who)
+    groups = [np.flatnonzero(chosen) for chosen in (fakes == 0, fakes == videos, (fakes > 0) & (fakes < videos))]
     for start in range(0, resamples, BLOCK):
         size = min(BLOCK, resamples - start)
-        weights = np.zeros((len(video_label), size), np.float32)
+        weights = np.zeros((len(videos), size), np.float32)
         for members in groups:
+            if not len(members):
+                continue
             drawn = rng.integers(0, len(members), (size, len(members)))
             drawn += np.arange(size)[:, None] * len(members)
             counts = np.bincount(drawn.ravel(), minlength=size * len(members))
             weights[members] = counts.reshape(size, len(members)).T
-        yield weights
+        yield weights if person is None else weights[who]
 
 
 def score_rows(samples: Samples, max_rows: int) -> tuple[NDArray[np.int64], int, bool]:

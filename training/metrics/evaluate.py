@@ -26,14 +26,16 @@ def evaluate(
     dataset: str | None = None,
     max_rows: int = MAX_ROWS,
     one_class: bool = False,
+    person: Iterable | None = None,
 ) -> dict:
     """Return the figures of one test set, of its frames and of its videos (a video's score is its frames' mean).
 
     AUC, EER, AP (scikit-learn's definitions; EER interpolated on the ROC curve), accuracy at 0.5 (fake when prob > 0.5,
     the argmax of two logits) over all and per class, and TNR at each TPR. The 95 % intervals are percentile intervals over
-    resampled videos, real and fake videos drawn separately. They speak of the choice of videos, not of the training's
-    randomness; with fewer than some twenty videos in a class they are too narrow, and a perfect figure's interval has
-    no width. With a single video in a class there is nothing to resample, and the interval is the whole range 0 to 1.
+    resampled videos, or over resampled people with all their videos where `person` tells who is shown; see
+    `training.metrics.bootstrap`. They speak of the choice of videos or people, not of the training's randomness; with fewer
+    than some twenty in a class they are too narrow, and a perfect figure's interval has no width. With a single one in a
+    class there is nothing to resample, and the interval is the whole range 0 to 1.
 
     Point values are exact. In resamples, more than `max_rows` distinct scores are merged into `max_rows` rows of equal share;
     the tiny shift that this makes in the point value is taken off every resample.
@@ -48,11 +50,12 @@ def evaluate(
         dataset: name for error messages.
         one_class: take a set of fakes only, or of reals only, too: what needs both classes is then absent (None), and
             `one_class` in the result says what there is (`training.metrics.one_class.about`).
+        person: N names of the people who are shown, None or empty where unknown: then a video counts for itself.
 
     Returns:
         `{"frame": {"auc": {"value", "low", "high"}, "eer", "ap", "acc", "acc_real", "acc_fake", "tnr_at_tpr95"}, "video":
         the same, "counts": {"frames_real", "frames_fake", "videos_real", "videos_fake"}}`, floats and ints, ready for JSON;
-        with one class only also `one_class`.
+        with one class only also `one_class`, with people also `people` in the counts, those who are known.
 
     Raises:
         DataError: see `training.metrics.samples.gather`. ConfigError: a TPR outside (0, 1), or a negative `bootstrap`.
@@ -62,13 +65,13 @@ def evaluate(
         raise ConfigError(f"tnr_at_tpr must lie between 0 and 1 (0.95, say), not {list(targets)}")
     if bootstrap < 0:
         raise ConfigError(f"bootstrap must be 0 or a number of resamples, not {bootstrap}")
-    frames = gather(label, prob, video, dataset, one_class)
+    frames = gather(label, prob, video, dataset, one_class, person)
     videos = frames.by_video()
     levels = {"frame": frames, "video": videos}
     points = {name: point_figures(samples, targets) for name, samples in levels.items()}
     if bootstrap:
         draws = _resample(levels, points, targets, bootstrap, np.random.default_rng(seed), max_rows)
-        result: dict = {name: _with_intervals(points[name], draws[name], frames.video_label) for name in levels}
+        result: dict = {name: _with_intervals(points[name], draws[name], frames) for name in levels}
     else:
         result = {
             name: {key: {"value": value, "low": None, "high": None} for key, value in points[name].items()}
@@ -85,6 +88,8 @@ def evaluate(
         "videos_real": int((~videos.label).sum()),
         "videos_fake": int(videos.label.sum()),
     }
+    if frames.person is not None:
+        result["counts"]["people"] = frames.people
     return result
 
 
@@ -114,11 +119,12 @@ def _resample(
     max_rows: int,
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
     """Return, per level and figure, the `(resamples,)` values; both levels see the same draws."""
-    if next(iter(levels.values())).missing:
+    some = next(iter(levels.values()))
+    if some.missing:
         return _resample_correct(levels, resamples, rng)
     counts = {name: (ScoreCounts(samples, max_rows), CorrectCounts(samples)) for name, samples in levels.items()}
     blocks: dict[str, list[dict[str, NDArray]]] = {name: [] for name in levels}
-    for weights in draw_weights(next(iter(levels.values())).video_label, resamples, rng):
+    for weights in draw_weights(some.video_label, resamples, rng, some.person):
         for name, (ranked, correct) in counts.items():
             blocks[name].append(ranking_figures(*ranked(weights), targets) | correct(weights))
     draws = {
@@ -137,19 +143,26 @@ def _resample_correct(
     levels: dict[str, Samples], resamples: int, rng: np.random.Generator
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
     """Return the same of a set of one class, which has no ranking."""
-    weights = np.concatenate(list(draw_weights(next(iter(levels.values())).video_label, resamples, rng)), axis=1)
+    some = next(iter(levels.values()))
+    weights = np.concatenate(list(draw_weights(some.video_label, resamples, rng, some.person)), axis=1)
     return {name: CorrectCounts(samples)(weights) for name, samples in levels.items()}
 
 
 def _with_intervals(
-    points: dict[str, float], draws: dict[str, NDArray[np.float64]], video_label: NDArray[np.bool_]
+    points: dict[str, float], draws: dict[str, NDArray[np.float64]], samples: Samples
 ) -> dict[str, Figure]:
-    known = {"real": (~video_label).sum() > 1, "fake": video_label.sum() > 1}
-    classes = [name for name, there in (("real", not video_label.all()), ("fake", video_label.any())) if there]
-    tail = 50 * (1 - CONFIDENCE)
+    known = {name: samples.independent(fake) > 1 for name, fake in (("real", False), ("fake", True))}
+    classes = [name for name in known if name != samples.missing]
     figures: dict[str, Figure] = {}
     for key, value in points.items():
         needed = [key.removeprefix("acc_")] if key.startswith("acc_") else classes
-        low, high = np.percentile(draws[key], [tail, 100 - tail]) if all(known[name] for name in needed) else (0.0, 1.0)
-        figures[key] = {"value": value, "low": float(low), "high": float(high)}
+        low, high = percentile_interval(draws[key]) if all(known[name] for name in needed) else (0.0, 1.0)
+        figures[key] = {"value": value, "low": low, "high": high}
     return figures
+
+
+def percentile_interval(draws: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 95 % interval of resampled values `(R,)`."""
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    return float(low), float(high)

@@ -1,7 +1,7 @@
 """Predictions as checked arrays, grouped by video: the common ground of all figures."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,12 +19,17 @@ class Samples:
         prob: float64 `(N,)`, fake probability in [0, 1].
         video: int64 `(N,)`, number of the video in [0, V), in order of first appearance.
         video_label: bool `(V,)`.
+        person: int64 `(V,)`, number of the person whom a video shows, from 0; a video of nobody known has a number to itself.
+            None where people are not asked for.
+        people: how many are known.
     """
 
     label: NDArray[np.bool_]
     prob: NDArray[np.float64]
     video: NDArray[np.int64]
     video_label: NDArray[np.bool_]
+    person: NDArray[np.int64] | None = None
+    people: int = 0
 
     @property
     def videos(self) -> int:
@@ -34,7 +39,12 @@ class Samples:
     def by_video(self) -> "Samples":
         """Return one sample a video, scored with the mean of its frames' probabilities."""
         mean = group_means(self.video, self.prob, self.videos)
-        return Samples(self.video_label, mean, np.arange(self.videos), self.video_label)
+        return Samples(self.video_label, mean, np.arange(self.videos), self.video_label, self.person, self.people)
+
+    def independent(self, fake: bool) -> int:
+        """Return how many videos, or people, of a class there are to draw from."""
+        videos = np.flatnonzero(self.video_label == fake)
+        return len(videos if self.person is None else np.unique(self.person[videos]))
 
     @property
     def missing(self) -> str | None:
@@ -51,7 +61,12 @@ def _number_videos(video: Iterable) -> tuple[NDArray[np.int64], list]:
 
 
 def gather(
-    label: ArrayLike, prob: ArrayLike, video: Iterable, dataset: str | None = None, one_class: bool = False
+    label: ArrayLike,
+    prob: ArrayLike,
+    video: Iterable,
+    dataset: str | None = None,
+    one_class: bool = False,
+    person: Iterable | None = None,
 ) -> Samples:
     """Check predictions and group them by video.
 
@@ -61,10 +76,11 @@ def gather(
         video: N hashable names; frames of one video share one.
         dataset: name for the messages.
         one_class: whether samples of one class only will do.
+        person: N names of the people who are shown, None or empty where unknown.
 
     Raises:
         DataError: nothing to evaluate, lengths differ, a label other than 0 and 1, a probability that is not a number in
-            [0, 1] (names the first video), a video with both labels, or one class only where that will not do.
+            [0, 1] (names the first video), a video with both labels or two people, or one class only where that will not do.
     """
     where = f" of {dataset}" if dataset else ""
     labels, scores = np.asarray(label), np.asarray(prob, np.float64)
@@ -94,7 +110,24 @@ def gather(
             f"the test set{where} has {present} samples only, so AUC, EER and AP are not defined; "
             f"add {samples.missing} videos to its JSON index, or use predict.py to score videos without labels"
         )
-    return samples
+    return samples if person is None else _with_people(samples, list(person), names, where)
+
+
+def _with_people(samples: Samples, person: list, names: list, where: str) -> Samples:
+    if len(person) != len(samples.video):
+        raise DataError(f"predictions{where} do not match: {len(samples.video)} videos' names, {len(person)} of people")
+    shown: dict[int, object] = {}
+    for video, who in zip(samples.video.tolist(), person):
+        if shown.setdefault(video, who) != who:
+            raise DataError(f"video {names[video]}{where} shows {shown[video]} and {who}; give every video one person")
+    known: dict[object, int] = {}
+    for who in shown.values():
+        if who not in (None, ""):
+            known.setdefault(who, len(known))
+    # Videos of nobody known are each a person of their own, after those who are known.
+    unknown = iter(range(len(known), len(known) + samples.videos))
+    numbers = [known[who] if who in known else next(unknown) for _, who in sorted(shown.items())]
+    return replace(samples, person=np.array(numbers, np.int64), people=len(known))
 
 
 def _grouped(

@@ -38,6 +38,21 @@ class Comparison:
         return asdict(self)
 
 
+def holm(p: ArrayLike) -> NDArray[np.float64]:
+    """Return p-values corrected for their number (Holm 1979): with each below α, the chance of any false one is at most α.
+
+    Args:
+        p: `(M,)`, p-values of one family of tests, of whatever dependence; NaN counts as no test and stays NaN.
+    """
+    raw = np.asarray(p, np.float64)
+    adjusted = np.full(raw.shape, np.nan)
+    tested = np.flatnonzero(~np.isnan(raw))
+    order = tested[np.argsort(raw[tested], kind="stable")]
+    steps = raw[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
+
+
 def placements(label: NDArray[np.bool_], prob: NDArray[np.float64]) -> tuple[float, NDArray, NDArray]:
     """Return the AUC, and how each sample is placed among the other class.
 
@@ -119,20 +134,22 @@ def paired_bootstrap(
     tpr: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
+    person: Iterable | None = None,
 ) -> Comparison:
-    """Compare any figure of two detectors by resampling videos, the same draw for both.
+    """Compare any figure of two detectors by resampling videos, or people where they are known, the same draw for both.
 
     The p-value is twice the smaller share of resamples on either side of zero (ties shared), at least 1 / `resamples`.
 
     Args:
         metric: `auc`, `eer`, `ap`, `acc`, `acc_real`, `acc_fake` or the key of TNR at `tpr`.
-        level: `frame` or `video`.
+        level: `frame` or `video`. person: N names of the people who are shown, None or empty where unknown.
 
     Raises:
         DataError: as `training.metrics.samples.gather`. ConfigError: unknown metric or level.
     """
     names = list(video)
-    pair = [gather(label, prob, names) for prob in (prob_a, prob_b)]
+    who = None if person is None else list(person)
+    pair = [gather(label, prob, names, person=who) for prob in (prob_a, prob_b)]
     if level not in ("frame", "video"):
         raise ConfigError(f"level must be frame or video, not {level}")
     if level == "video":
@@ -143,14 +160,16 @@ def paired_bootstrap(
     a, b = (point_figures(samples, (tpr,))[metric] for samples in pair)
     rng = np.random.default_rng(seed)
     difference = np.concatenate(
-        [measures[0](weights) - measures[1](weights) for weights in draw_weights(pair[0].video_label, resamples, rng)]
+        [
+            measures[0](weights) - measures[1](weights)
+            for weights in draw_weights(pair[0].video_label, resamples, rng, pair[0].person)
+        ]
     )
     low, high = np.percentile(difference, [2.5, 97.5])
     ties = (difference == 0).mean() / 2
     p = 2 * min((difference > 0).mean() + ties, (difference < 0).mean() + ties)
-    return Comparison(
-        a, b, a - b, float(low), float(high), float(min(1.0, max(p, 1 / resamples))), "paired bootstrap over videos"
-    )
+    method = f"paired bootstrap over {'videos' if who is None else 'people'}"
+    return Comparison(a, b, a - b, float(low), float(high), float(min(1.0, max(p, 1 / resamples))), method)
 
 
 def _measure(samples: Samples, metric: str, tpr: float) -> Callable[[NDArray], NDArray]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from common.errors import DataError
 from common.io import atomic_path, atomic_write, write_json
+from common.predictions import HEADER, PERSON, known_people
 from common.rundir import TestFiles
 from training.config.schema import Config
 from training.metrics import evaluate
@@ -35,6 +36,7 @@ def score(
             bootstrap=bootstrap,
             seed=config.manualSeed,
             one_class=one_class,
+            person=known_people(predictions.target_id),
         )
     except DataError as error:
         raise DataError(f"{dataset}: {error}") from error
@@ -50,18 +52,14 @@ def write_dataset(files: TestFiles, predictions: Predictions, metrics: dict[str,
     files.remove()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["video", "frame", "label", "method", "prob"])
-    writer.writerows(
-        (video, frame, label, method, f"{prob:.9g}")
-        for video, frame, label, method, prob in zip(
-            predictions.video,
-            predictions.frame.tolist(),
-            predictions.label.tolist(),
-            predictions.method.tolist(),
-            predictions.prob.tolist(),
-            strict=True,
-        )
-    )
+    columns: list[list] = [predictions.video]
+    columns += [getattr(predictions, name).tolist() for name in ("frame", "label", "method")]
+    columns.append([f"{prob:.9g}" for prob in predictions.prob.tolist()])
+    people = known_people(predictions.target_id) is not None
+    if people:
+        columns.append(predictions.target_id.tolist())
+    writer.writerow([*HEADER, PERSON] if people else HEADER)
+    writer.writerows(zip(*columns, strict=True))
     atomic_write(files.predictions, text.getvalue())
     if predictions.examples:
         _write_examples(files, predictions.examples)

@@ -1,6 +1,5 @@
 import json
 import math
-import time
 
 import numpy as np
 import pytest
@@ -264,9 +263,50 @@ def test_tpr_must_be_a_rate(tpr):
         evaluate([0, 1], [0.1, 0.2], ["a", "b"], tpr=(tpr,))
 
 
-def test_many_frames_take_seconds():
-    label, prob, video = predictions(videos=5000, frames=60, decimals=12)  # about 150 000 frames
-    started = time.perf_counter()
-    evaluate(label, prob, video, bootstrap=1000)
-    # A loop over resamples with scikit-learn takes over a minute here; the limit leaves room for a busy machine.
-    assert time.perf_counter() - started < 15
+def test_intervals_over_people_equal_a_plain_loop_over_resampled_people():
+    label, prob, video = predictions(videos=25, frames=4)
+    rng = np.random.default_rng(3)
+    of_video = {name: [None, "a", "b", "c", "d", "e", "f", "g"][rng.integers(8)] for name in dict.fromkeys(video)}
+    person = [of_video[name] for name in video]
+    found = evaluate(label, prob, video, tpr=(0.95, 0.8), bootstrap=60, seed=5, person=person)
+    assert found["counts"]["people"] == len({who for who in person if who})
+    samples = gather(label, prob, video, person=person)
+    assert np.bincount(samples.person)[samples.people :].max() == 1  # the unknown are each by themselves
+    for one in set(of_video.values()) - {None}:
+        assert len({int(samples.person[samples.video[i]]) for i, who in enumerate(person) if who == one}) == 1
+    weights = np.concatenate(
+        list(draw_weights(samples.video_label, 60, np.random.default_rng(5), samples.person)), axis=1
+    )
+    for who in np.unique(samples.person):
+        of_one = weights[samples.person == who]
+        assert (of_one == of_one[0]).all()
+    rows = []
+    for column in weights.T:
+        chosen = np.repeat(np.arange(len(label)), column.astype(int)[samples.video])
+        rows.append(expect(label[chosen], prob[chosen]))
+    for key in rows[0]:
+        low, high = np.percentile([row[key] for row in rows], [2.5, 97.5])
+        assert found["frame"][key]["low"] == pytest.approx(low, abs=1e-9), key
+        assert found["frame"][key]["high"] == pytest.approx(high, abs=1e-9), key
+    assert "people" not in evaluate(label, prob, video, bootstrap=0)["counts"]
+
+
+def test_people_are_drawn_by_the_classes_they_are_seen_in():
+    label = np.array([False, True, False, False, True, True, False, True])
+    person = np.array([0, 0, 1, 2, 3, 3, 4, 4])  # both, real, real, fake, both
+    weights = np.concatenate(list(draw_weights(label, 200, np.random.default_rng(0), person)), axis=1)
+    assert (weights[[2, 3]].sum(0) == 2).all()
+    assert (weights[[4, 5]] == 1).all()
+    assert (weights[[0, 6]].sum(0) == 2).all()
+    assert (weights[[0, 6]] == weights[[1, 7]]).all()
+
+
+def test_one_person_in_a_class_leaves_nothing_to_resample():
+    label, prob, video = [0, 0, 1, 1], [0.1, 0.2, 0.3, 0.9], "abcd"
+    auc = evaluate(label, prob, video, person=["x", "x", "y", "z"])["frame"]["auc"]
+    assert (auc["low"], auc["high"]) == (0, 1)
+
+
+def test_a_video_of_two_people_is_refused():
+    with pytest.raises(DataError, match="video a shows x and y"):
+        evaluate([0, 0, 1], [0.1, 0.2, 0.3], ["a", "a", "b"], person=["x", "y", "x"])

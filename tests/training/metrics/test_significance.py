@@ -5,7 +5,7 @@ from sklearn.metrics import roc_auc_score
 
 from common.errors import ConfigError, DataError
 from training.metrics import delong, evaluate, paired_bootstrap
-from training.metrics.significance import placements
+from training.metrics.significance import holm, placements
 
 
 def two_detectors(n=90, gain=0.8, seed=0, decimals=2):
@@ -133,3 +133,32 @@ def test_bad_requests():
         paired_bootstrap(label, a, b, range(len(label)), level="clip")
     with pytest.raises(DataError, match="fake samples only"):
         delong([1, 1], [0.1, 0.2], [0.1, 0.3])
+
+
+def test_holm_steps_down_and_never_lets_a_larger_p_pass_a_smaller():
+    raw = [0.01, 0.04, 0.03, 0.005, np.nan, 0.9]
+    # Smallest first: 5 · .005, 4 · .01, 3 · .03, then 2 · .04 = .08 < .09, which is kept, and .9.
+    assert holm(raw) == pytest.approx([0.04, 0.09, 0.09, 0.025, np.nan, 0.9], nan_ok=True)
+    assert holm([0.6, 0.7]).tolist() == [1.0, 1.0]
+    assert holm([]).tolist() == []
+
+
+def test_holm_holds_the_error_of_a_family():
+    rng = np.random.default_rng(0)
+    families = rng.random((4000, 12))
+    any_false = np.mean([holm(family).min() < 0.05 for family in families])
+    assert any_false < 0.06 < np.mean(families.min(axis=1) < 0.05)
+
+
+def test_people_are_drawn_with_all_their_videos():
+    """Six people of six videos each, of whom a detector likes some: videos alone make the interval far too narrow."""
+    rng = np.random.default_rng(0)
+    person = np.repeat(np.arange(24), 6)
+    label = np.repeat(np.arange(24) % 2, 6)
+    prob = 1 / (1 + np.exp(-(np.repeat(rng.normal(size=24), 6) + 0.5 * label + 0.05 * rng.normal(size=144))))
+    other = np.clip(prob + 0.02 * rng.normal(size=144), 0, 1)
+    by_video = paired_bootstrap(label, prob, 1 - other, range(144))
+    by_person = paired_bootstrap(label, prob, 1 - other, range(144), person=person)
+    assert by_person.difference == by_video.difference
+    assert by_person.high - by_person.low > 1.6 * (by_video.high - by_video.low)
+    assert by_person.method.endswith("people")
