@@ -50,8 +50,8 @@ class GroupReport:
     """All groups of one column.
 
     Attributes:
-        groups: those with the smallest AUC first. macro: mean of their AUCs, each group counting alike.
-        gap: AUC of the best less that of the worst; the interval is of these two, chosen after seeing them.
+        groups: those with the smallest AUC first. macro: mean AUC of the groups that have fakes, each counting alike.
+        gap: AUC of the best of these less that of the worst; the interval is of these two, chosen after seeing them.
     """
 
     groups: list[GroupFigures]
@@ -110,18 +110,13 @@ def by_group(
         for number, (name, one) in enumerate(zip(names, measured))
     ]
     order = sorted(range(len(names)), key=lambda number: (figures[number].auc["value"], names[number]))
-    auc = draws[:, 0]
-    certain = all(one.certain(0) for one in measured)
-    return GroupReport(
-        [figures[number] for number in order],
-        _figure(points[:, 0, 0].mean(), _mean(auc), certain),
-        _figure(
-            points[order[-1], 0, 0] - points[order[0], 0, 0],
-            auc[order[-1]] - auc[order[0]],
-            measured[order[0]].certain(0) and measured[order[-1]].certain(0),
-            absent=(-1.0, 1.0),
-        ),
-    )
+    forged = [number for number in order if measured[number].against != FAKES] or order
+    auc, (worst, best) = draws[:, 0], (forged[0], forged[-1])
+    certain = {number: measured[number].certain(0) for number in forged}
+    macro = _figure(points[forged, 0, 0].mean(), _mean(auc[forged]), all(certain.values()))
+    apart = points[best, 0, 0] - points[worst, 0, 0]
+    gap = _figure(apart, auc[best] - auc[worst], certain[worst] and certain[best], absent=(-1.0, 1.0))
+    return GroupReport([figures[number] for number in order], macro, gap)
 
 
 def _group_of_videos(samples: Samples, group: list[str]) -> tuple[NDArray[np.int64], list[str]]:
