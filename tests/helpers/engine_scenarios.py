@@ -12,6 +12,7 @@ from torch import nn
 
 from common.errors import ProjectError
 from common.rundir import RunDir
+from helpers.video import TINY, VIDEO_TRANSFORMERS, clips
 from training.config.schema import Config
 from training.dataset import DataInfo, build_loader
 from training.detectors import build_detector
@@ -122,6 +123,7 @@ FIRST_STEPS = {
     "lsda": {
         **dict.fromkeys(("teacher", "student", "real_encoder"), "test_efficientnet"), "domains": 1, "resolution": 32,
     },
+    **dict.fromkeys(VIDEO_TRANSFORMERS, TINY),
 }  # fmt: skip
 # Those that train on several roles: how many, and what else their batches hold.
 ROLES = {"lsda": {"roles": 2, "chance": torch.arange(4).repeat(2), "label": torch.arange(2).repeat_interleave(4)}}
@@ -135,7 +137,7 @@ IN_DOUBLE = {"rfm"}
 def first_step(process: Process, name: str) -> dict:
     """The losses and gradients of a detector's first step with all losses over a global batch, without BatchNorm."""
     keys = {"pretrained": None, "train_batchSize": 8, "optimizer": {"type": "sgd", "sgd": {"lr": 1e-9}}}
-    config = config_class(name)(model_name=name, **keys, **FIRST_STEPS[name])
+    config = config_class(name)(**{"model_name": name, **keys, **FIRST_STEPS[name]})
     torch.manual_seed(0)
     detector = without_batch_norm(build_detector(config, INFO))
     if name in IN_DOUBLE:
@@ -144,7 +146,7 @@ def first_step(process: Process, name: str) -> dict:
     for number in range(LATER.get(name, 0) + 1):
         batch = rows(number) | ROLES.get(name, {})
         if config.video_mode:
-            batch["image"] = torch.stack([batch["image"].roll(i, -1) for i in range(config.clip_size)], dim=1)
+            batch["image"] = clips(batch["image"], config.clip_size)
         losses, _ = stepper.step(list(split_batch(batch, process.world_size))[process.rank], number)
     return {
         "losses": losses,

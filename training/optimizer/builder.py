@@ -88,4 +88,6 @@ def _layer_of(name: str) -> int | None:
     found = re.search(r"(?:resblocks|blocks|layers?)\.(\d+)\.", name)
     if found:
         return int(found.group(1)) + 1
-    return 0 if re.search(r"(class_embedding|positional_embedding|patch_embed|conv1|ln_pre|stem)", name) else None
+    # How OpenAI, timm and Hugging Face call what stands before the first block.
+    before = r"(class_embedding|(pos|position|positional|time|patch)_embed|cls_token|conv1|ln_pre|pre_layernorm|stem)"
+    return 0 if re.search(before, name) else None

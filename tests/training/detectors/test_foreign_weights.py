@@ -3,6 +3,7 @@
 import pytest
 import torch
 from helpers.detector_checks import build
+from helpers.video import TINY, VIDEO_TRANSFORMERS
 from parity.fill import load_golden
 
 from common.errors import WeightsError
@@ -23,6 +24,7 @@ def detector(request):
     keys = {"backbone_name": "tiny", "resolution": 32} if request.param.startswith("clip") else {}
     if request.param == "iid":
         keys = {"explicit_extractor": "tiny"}
+    keys |= TINY if request.param in VIDEO_TRANSFORMERS else {}
     return build(request.param, **keys)
 
 
