@@ -1,9 +1,12 @@
-"""What a detector costs: parameters, multiply-adds, images per second, memory, checkpoint size.
+"""What a detector costs: parameters, multiply-adds, images (or clips) per second, memory, checkpoint size.
 
     python analysis/efficiency.py training/config/detector/clip_ln.yaml training/config/detector/xception.yaml --out tables
     python analysis/efficiency.py logs/clip_ln/A logs/xception/B          (run directories add AUC against cost)
+    python analysis/efficiency.py training/config/detector/i3d.yaml --batch 1 --device cpu         (one clip at a time)
 
-Each detector is measured in a process of its own, on random images, warmed up; speeds are medians with their spread. Writes
+Each detector is measured in a process of its own, on random images or clips, warmed up; speeds are medians with their spread. A
+training step is forward, losses, gradients and the optimiser's update. Memory is what the work adds, and the peak of the whole
+process with Python, PyTorch and the weights (on a GPU: of all that was allocated). Writes
 efficiency.csv, .md, .tex, .html and the figure into --out (default: logs/efficiency); the reports of the run directories
 show them too.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +29,9 @@ if TYPE_CHECKING:
     from training.config import Config
 
 FIELDS = (
-    "detector", "parameters", "trainable", "gmacs", "checkpoint_mb", "inference_per_s", "inference_iqr", "training_per_s",
-    "training_iqr", "memory_inference_mb", "memory_training_mb", "batch", "device", "auc", "auc_datasets",
+    "detector", "unit", "input", "parameters", "trainable", "gmacs", "checkpoint_mb", "inference_per_s", "inference_iqr",
+    "training_per_s", "training_iqr", "memory_inference_mb", "memory_training_mb", "peak_inference_mb", "peak_training_mb",
+    "batch", "device", "auc", "auc_datasets",
 )  # fmt: skip
 
 
@@ -36,18 +41,18 @@ def synthetic_batch(config: Config, size: int, seed: int = 0) -> dict[str, Any]:
 
     generator = torch.Generator().manual_seed(seed)
     side = config.resolution
-    shape = (size, config.clip_size, 3, side, side) if config.video_mode and config.clip_size else (size, 3, side, side)
+    frames = (config.clip_size,) if config.video_mode and config.clip_size else ()
     label = (torch.arange(size) >= (size + 1) // 2).long()
     zeros = torch.zeros(size, dtype=torch.int64)
     return {
-        "image": torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8),
+        "image": torch.randint(0, 256, (size, *frames, 3, side, side), generator=generator, dtype=torch.uint8),
         "label": label,
         "method": label.clone(),
         "target_id": zeros,
         "source_id": zeros - 1,
         "domain": zeros,
-        "mask": torch.randint(0, 2, (size, 1, side, side), generator=generator, dtype=torch.uint8),
-        "landmark": torch.rand((size, 81, 2), generator=generator) * side,
+        "mask": torch.randint(0, 2, (size, *frames, 1, side, side), generator=generator, dtype=torch.uint8),
+        "landmark": torch.rand((size, *frames, 81, 2), generator=generator) * side,
         "video": [str(number) for number in range(size)],
         "frame": zeros,
         "index": torch.arange(size),
@@ -78,7 +83,7 @@ def multiply_adds(detector: Any, batch: dict[str, Any]) -> int:
 def speed(
     work: Callable[[], object], images: int, repeats: int, warmup: int, wait: Callable[[], object]
 ) -> tuple[float, float]:
-    """Return images per second: median and interquartile range over `repeats` calls after `warmup` calls.
+    """Return images (or clips) per second: median and interquartile range over `repeats` calls after `warmup` calls.
 
     `wait` returns when the device has finished what it was given.
     """
@@ -95,22 +100,25 @@ def speed(
     return statistics.median(rates), quartiles[2] - quartiles[0]
 
 
-def _memory(device: str, work: Callable[[], object]) -> float:
-    """Return the peak memory of `work` in MB: what CUDA allocates, or how far the process grows beyond what it holds now."""
+def _memory(device: str, work: Callable[[], object]) -> tuple[float, float]:
+    """Return what `work` adds to the memory in use at most, and the peak of the whole process, both in MB.
+
+    On CUDA both are the most that was allocated. The peak of a process only rises: measure smaller work first.
+    """
     import torch
 
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
         work()
-        return torch.cuda.max_memory_allocated() / 1e6
+        return (torch.cuda.max_memory_allocated() / 1e6,) * 2
     import resource
 
     import psutil
 
     before = psutil.Process().memory_info().rss
     work()
-    # The peak of the process (KiB): later and larger work raises it further, so inference is measured before training.
-    return max(0.0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return max(0.0, peak - before) / 1e6, peak / 1e6
 
 
 def measure(path: str, overrides: list[str], device: str, batch_size: int, repeats: int) -> dict[str, Any]:
@@ -121,6 +129,8 @@ def measure(path: str, overrides: list[str], device: str, batch_size: int, repea
     from training.config import load_config
     from training.dataset import DataInfo
     from training.detectors import build_detector
+    from training.detectors.base import Clock
+    from training.optimizer.builder import build_optimizer
 
     run = run_meant(path)
     config = load_config(run.config if run else path, overrides)
@@ -139,25 +149,36 @@ def measure(path: str, overrides: list[str], device: str, batch_size: int, repea
         with torch.inference_mode():
             detector(detector.prepare(batch), inference=True)
 
+    optimizer = build_optimizer(detector, config)
+    clock = Clock(0, 100, 10)
+
     def train() -> None:
+        detector.before_step(clock)
         ready = detector.prepare(batch)
         detector.get_losses(ready, detector(ready))["overall"].backward()
-        detector.zero_grad(set_to_none=True)
+        detector.after_backward(clock)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
     wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
     detector.eval()
+    frames = f"{config.clip_size} × " if config.video_mode else ""
     row: dict[str, Any] = {
         "detector": config.model_name,
+        "unit": "clips" if config.video_mode else "images",
+        "input": f"{frames}{config.resolution}²",
         "parameters": sum(p.numel() for p in detector.parameters()),
         "trainable": detector.trainable_parameters(),
-        "gmacs": multiply_adds(detector, synthetic_batch(config, 1)) / 1e9,
         "checkpoint_mb": sum(v.numel() * v.element_size() for v in detector.state_dict().values()) / 1e6,
-        "memory_inference_mb": _memory(device, infer),
     }
+    row["memory_inference_mb"], row["peak_inference_mb"] = _memory(device, infer)
     row["inference_per_s"], row["inference_iqr"] = speed(infer, batch_size, repeats, 2, wait)
     detector.train()
-    row["memory_training_mb"] = _memory(device, train)
+    row["memory_training_mb"], row["peak_training_mb"] = _memory(device, train)
     row["training_per_s"], row["training_iqr"] = speed(train, batch_size, repeats, 1, wait)
+    detector.eval()
+    # Last, because counting computes attention in a way that takes more memory.
+    row["gmacs"] = multiply_adds(detector, synthetic_batch(config, 1)) / 1e9
     return row | {"batch": batch_size, "device": torch.cuda.get_device_name() if device.startswith("cuda") else "CPU"}
 
 
@@ -179,7 +200,7 @@ def spread(row: dict[str, Any], what: str) -> float:
 
 
 def rate(row: dict[str, Any], what: str) -> str:
-    """Return the images a second of `inference` or `training` with their spread, as console and table show them."""
+    """Return the images (or clips) a second of `inference` or `training` with their spread, as console and table show them."""
     return f"{figures(row[f'{what}_per_s'])} ± {figures(spread(row, what), 2)}"
 
 
@@ -195,6 +216,12 @@ def _plain(value: float, _: object = None) -> str:
     return f"{value:g}" if f"{value:e}"[0] in "1235" else ""
 
 
+def per_second(rows: list[dict[str, Any]]) -> str:
+    """Return what a speed of these rows counts, in words."""
+    units = sorted({row["unit"] for row in rows}, reverse=True)
+    return f"{' or '.join(units).capitalize()} per second"
+
+
 def draw(rows: list[dict[str, Any]], stem: Path) -> list[Path]:
     """Draw AUC (where known, else speed with its spread) over multiply-adds, the area of a point following the parameters."""
     from matplotlib.ticker import NullFormatter
@@ -202,7 +229,7 @@ def draw(rows: list[dict[str, Any]], stem: Path) -> list[Path]:
     from common import style
 
     known = [row for row in rows if row["auc"] is not None]
-    key, label = ("auc", "Mean frame AUC") if known else ("inference_per_s", "Images per second, inference")
+    key, label = ("auc", "Mean frame AUC") if known else ("inference_per_s", f"{per_second(rows)}, inference")
     shown = known or rows
     for name in absent(rows):
         print(
@@ -226,7 +253,12 @@ def draw(rows: list[dict[str, Any]], stem: Path) -> list[Path]:
             axes.annotate(
                 text, (row["gmacs"], row[key]), xytext=(0, 11), textcoords="offset points", ha="center", fontsize=8
             )
-        axes.set(xlabel="Multiply-adds per image (10⁹)", ylabel=label, title="Cost of a detector", xscale="log")
+        axes.set(
+            xlabel=f"Multiply-adds per {' or '.join(sorted({row['unit'][:-1] for row in rows}, reverse=True))} (10⁹)",
+            ylabel=label,
+            title="Cost of a detector",
+            xscale="log",
+        )
         if not known:
             axes.set_yscale("log")
         axes.margins(0.25)
@@ -239,22 +271,30 @@ def draw(rows: list[dict[str, Any]], stem: Path) -> list[Path]:
 
 def sheet(rows: list[dict[str, Any]]) -> Sheet:
     """Return the costs as a table of texts."""
-    columns = ["Detector", "Parameters (M)", "Trainable (M)", "Multiply-adds (10⁹)", "Checkpoint (MB)"]
-    columns += ["Inference (images/s)", "Training (images/s)", "Memory, inference / training (MB)", "Mean frame AUC"]
+    columns = ["Detector", "Input", "Parameters (M)", "Trainable (M)", "Multiply-adds (10⁹)", "Checkpoint (MB)"]
+    columns += ["Inference (per s)", "Training (per s)", "Training step (s)", "Memory, inference / training (MB)"]
+    columns += ["Peak of the process (MB)", "Mean frame AUC"]
     lines = [
-        [row["detector"], f"{row['parameters'] / 1e6:.2f}", f"{row['trainable'] / 1e6:.3f}", f"{row['gmacs']:.3g}"]
+        [
+            row["detector"],
+            row["input"],
+            f"{row['parameters'] / 1e6:.2f}",
+            f"{row['trainable'] / 1e6:.3f}",
+            f"{row['gmacs']:.3g}",
+        ]
         + [f"{row['checkpoint_mb']:.1f}"]
         + [rate(row, what) for what in ("inference", "training")]
-        + [f"{row['memory_inference_mb']:.0f} / {row['memory_training_mb']:.0f}"]
+        + [figures(row["batch"] / row["training_per_s"])]
+        + [f"{row[f'{what}_inference_mb']:.0f} / {row[f'{what}_training_mb']:.0f}" for what in ("memory", "peak")]
         + ["–" if row["auc"] is None else f"{row['auc']:.4f}"]
         for row in rows
     ]
     device, batch = rows[0]["device"], rows[0]["batch"]
+    units = " or ".join(sorted({row["unit"] for row in rows}, reverse=True))
     note = (
-        f"Measured on {device} with batches of {batch} random images, after warm-up; speeds are medians ± half their "
-    )
-    note += (
-        "interquartile range; multiply-adds of one image at the detector's own resolution; checkpoint: weights alone."
+        f"Measured on {device} with batches of {batch} random {units}, after warm-up; speeds are medians ± half their "
+        "interquartile range; a training step includes the optimiser's update; multiply-adds of one input at the detector's "
+        "own size; checkpoint: weights alone; memory: what the work adds, and the whole process at its peak."
     )
     if left_out := absent(rows):
         note += f" Not in the figure, since without results there is no AUC: {', '.join(left_out)}."
@@ -277,7 +317,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("detectors", nargs="+", metavar="YAML|RUN_DIR", help="detector YAML files or run directories")
     parser.add_argument("--out", default="logs/efficiency", metavar="DIR", help="default: logs/efficiency")
-    parser.add_argument("--batch", type=whole(), default=8, help="images a batch (default 8)")
+    parser.add_argument("--batch", type=whole(), default=8, help="images or clips a batch (default 8)")
     parser.add_argument("--repeats", type=whole(), default=7, help="measured calls (default 7)")
     parser.add_argument("--device", default=None, metavar="cpu|cuda", help="default: a GPU where there is one")
     add_set(parser)
@@ -306,18 +346,20 @@ def main(argv: list[str] | None = None) -> int:
         rows.append(row)
         print(
             f"{row['detector']}: {row['parameters'] / 1e6:.2f} M parameters ({row['trainable'] / 1e6:.3f} M trainable), "
-            f"{row['gmacs']:.3g} GMACs, {rate(row, 'inference')} images/s (median ± half the interquartile range), "
-            f"training {rate(row, 'training')}, {row['memory_inference_mb']:.0f} / {row['memory_training_mb']:.0f} MB"
+            f"{row['gmacs']:.3g} GMACs, {rate(row, 'inference')} {row['unit']}/s (median ± half the interquartile range), "
+            f"training {rate(row, 'training')}, a step {figures(row['batch'] / row['training_per_s'])} s; memory added "
+            f"{row['memory_inference_mb']:.0f} / {row['memory_training_mb']:.0f} MB, peak of the process "
+            f"{row['peak_inference_mb']:.0f} / {row['peak_training_mb']:.0f} MB (inference / training)"
         )
     out, table = Path(arguments.out), sheet(rows)
-    figures = draw(rows, out / "efficiency")
+    drawn = draw(rows, out / "efficiency")
     for written in [
         write_csv(rows, FIELDS, out / "efficiency.csv"),
         *write_sheet(table, out, "efficiency"),
-        *figures,
+        *drawn,
     ]:
         print(written)
-    _report(rows, arguments.detectors, figures, table)
+    _report(rows, arguments.detectors, drawn, table)
     return 0
 
 

@@ -71,6 +71,8 @@ def test_batch_has_what_a_loader_gives():
     assert batch["mask"].shape == (5, 1, 24, 24)
     clips = synthetic_batch(Config(model_name="x", resolution=24, video_mode=True, clip_size=7), 2)
     assert clips["image"].shape == (2, 7, 3, 24, 24)
+    assert clips["mask"].shape == (2, 7, 1, 24, 24)
+    assert clips["landmark"].shape == (2, 7, 81, 2)
     assert torch.equal(batch["image"], synthetic_batch(config, 5)["image"])
 
 
@@ -88,6 +90,7 @@ def test_figure_with_and_without_auc(tmp_path):
     rows = [
         {
             "detector": n,
+            "unit": "images",
             "parameters": p,
             "gmacs": p / 1e7,
             "auc": None,
@@ -102,7 +105,8 @@ def test_figure_with_and_without_auc(tmp_path):
 
 def made_row(name, auc, per_s=0.0427, iqr=0.008):
     costs = {"parameters": 2e6, "trainable": 1e6, "gmacs": 0.5, "checkpoint_mb": 8.0, "device": "CPU", "batch": 8}
-    memory = {"memory_inference_mb": 1.0, "memory_training_mb": 2.0}
+    costs |= {"unit": "images", "input": "224²"}
+    memory = {"memory_inference_mb": 1.0, "memory_training_mb": 2.0, "peak_inference_mb": 3.0, "peak_training_mb": 4.0}
     speeds = {f"{what}_{key}": v for what in ("inference", "training") for key, v in (("per_s", per_s), ("iqr", iqr))}
     return {"detector": name, "auc": auc, "auc_datasets": "", **costs, **memory, **speeds}
 
@@ -144,6 +148,17 @@ def test_a_detector_without_results_is_named_where_the_figure_shows_auc(tmp_path
     assert "Not in the figure, since without results there is no AUC: xception." in sheet(rows).caption
     for known in (0.9, None):
         assert "Not in the figure" not in sheet([made_row("a", known), made_row("b", known)]).caption
+
+
+def test_one_clip_at_a_time_and_a_training_step_with_its_optimiser():
+    """Adam keeps two numbers a weight, which the peak of training holds; images and clips stand in one table."""
+    small = ["backbone_name=resnet3d_tiny", "resolution=32", "clip_size=4"]
+    row = efficiency.measure(str(CLIP_LINEAR.with_name("i3d.yaml")), small, "cpu", 1, 1)
+    assert (row["unit"], row["input"], row["batch"]) == ("clips", "4 × 32²", 1)
+    assert row["peak_training_mb"] >= row["peak_inference_mb"] > row["memory_inference_mb"] >= 0
+    table = sheet([row | {"auc": None}, made_row("xception", None)])
+    assert all(len(line) == len(table.columns) for line in table.rows)
+    assert "of 1 random images or clips" in table.caption
 
 
 def test_bad_requests():
