@@ -124,6 +124,9 @@ FIRST_STEPS = {
         **dict.fromkeys(("teacher", "student", "real_encoder"), "test_efficientnet"), "domains": 1, "resolution": 32,
     },
     **dict.fromkeys(VIDEO_TRANSFORMERS, TINY),
+    "tall": {
+        "embed_dim": 16, "depths": [2, 1, 1, 1], "num_heads": [1, 2, 2, 2], "resolution": 32, "drop_path_rate": 0.0,
+    },
 }  # fmt: skip
 # Those that train on several roles: how many, and what else their batches hold.
 ROLES = {"lsda": {"roles": 2, "chance": torch.arange(4).repeat(2), "label": torch.arange(2).repeat_interleave(4)}}

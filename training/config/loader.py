@@ -92,6 +92,15 @@ def _pop(values: dict[str, Any], path: Path_) -> Any:
     return values.pop(path[-1])
 
 
+def _put(values: dict[str, Any], path: Path_, value: Any) -> None:
+    """Set a key that is not there yet, in sections that are made where they are missing."""
+    for part in path[:-1]:
+        values = values.setdefault(part, {})
+        if not isinstance(values, dict):  # ill-typed, which validation says
+            return
+    values.setdefault(path[-1], value)
+
+
 def _translate(source: Source, notes: list[str]) -> None:
     """Drop, move and rename what other projects' files carry, noting each."""
     legacy = _legacy()
@@ -105,11 +114,11 @@ def _translate(source: Source, notes: list[str]) -> None:
     for old, new in legacy["moved"].items():
         path = tuple(old.split("."))
         if source.has(path):
-            source.values.setdefault(new, _pop(source.values, path))
+            _put(source.values, tuple(new.split(".")), _pop(source.values, path))
             parent = source.values
             for part in path[:-2]:
                 parent = parent[part]
-            if not parent.get(path[-2], True):
+            if len(path) > 1 and not parent.get(path[-2], True):
                 parent.pop(path[-2])
     folder = source.values.get("log_dir")
     # Only files travel between machines; what is said on the command line is meant for this one.

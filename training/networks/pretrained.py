@@ -19,6 +19,7 @@ _PUBLISHED = {
     "resnet34.tv_in1k": ("resnet34-b627a593.pth", "resnet34-333f7ec4.pth"),
     "resnet50.tv_in1k": ("resnet50-0676ba61.pth", "resnet50-19c8e357.pth"),
     "vgg19.tv_in1k": ("vgg19-dcbb9e9d.pth",),
+    "swin_base_patch4_window7_224.ms_in22k": ("swin_base_patch4_window7_224_22k.pth",),
     "vit_base_patch16_224.orig_in21k_ft_in1k": ("jx_vit_base_p16_224-80ecf9dd.pth",),
     **{f"hrnet_w{w}.ms_in1k": (f"hrnetv2_w{w}_imagenet_pretrained.pth",) for w in (18, 30, 32, 40, 44, 48, 64)},
 }

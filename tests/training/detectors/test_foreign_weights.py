@@ -25,6 +25,8 @@ def detector(request):
     if request.param == "iid":
         keys = {"explicit_extractor": "tiny"}
     keys |= TINY if request.param in VIDEO_TRANSFORMERS else {}
+    if request.param == "tall":
+        keys = {"embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 1, 1], "resolution": 32}
     return build(request.param, **keys)
 
 
