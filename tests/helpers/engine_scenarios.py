@@ -12,7 +12,7 @@ from torch import nn
 
 from common.errors import ProjectError
 from common.rundir import RunDir
-from helpers.video import TINY, VIDEO_TRANSFORMERS, clips
+from helpers.video import VIDEO_TRANSFORMERS, clips, tiny
 from training.config.schema import Config
 from training.dataset import DataInfo, build_loader
 from training.detectors import build_detector
@@ -123,7 +123,7 @@ FIRST_STEPS = {
     "lsda": {
         **dict.fromkeys(("teacher", "student", "real_encoder"), "test_efficientnet"), "domains": 1, "resolution": 32,
     },
-    **dict.fromkeys(VIDEO_TRANSFORMERS, TINY),
+    **{name: tiny(name) for name in VIDEO_TRANSFORMERS},
     "tall": {
         "embed_dim": 16, "depths": [2, 1, 1, 1], "num_heads": [1, 2, 2, 2], "resolution": 32, "drop_path_rate": 0.0,
     },

@@ -5,9 +5,14 @@ from torch import Tensor
 
 from helpers.faces import face_batch
 
-VIDEO_TRANSFORMERS = ("timesformer",)
-# Of two blocks and four places a frame.
-TINY = {"backbone_config": {"width": 32, "depth": 2, "heads": 2, "patch": 16}, "resolution": 32, "clip_size": 4}
+VIDEO_TRANSFORMERS = ("timesformer", "videomae", "xclip")
+
+
+def tiny(name: str, **shape: int) -> dict:
+    """Return the keys of a network of two blocks and four places a frame, or of another shape, for clips of four frames."""
+    own = {"message_frames": 2} if name == "xclip" else {}
+    shape = {"width": 32, "depth": 2, "heads": 2, "patch": 16, **own, **shape}
+    return {"backbone_config": shape, "resolution": 32, "clip_size": 4}
 
 
 def clips(image: Tensor, frames: int) -> Tensor:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from helpers.detector_checks import build
-from helpers.video import TINY, VIDEO_TRANSFORMERS
+from helpers.video import VIDEO_TRANSFORMERS, tiny
 from parity.fill import load_golden
 
 from common.errors import WeightsError
@@ -24,7 +24,7 @@ def detector(request):
     keys = {"backbone_name": "tiny", "resolution": 32} if request.param.startswith("clip") else {}
     if request.param == "iid":
         keys = {"explicit_extractor": "tiny"}
-    keys |= TINY if request.param in VIDEO_TRANSFORMERS else {}
+    keys |= tiny(request.param) if request.param in VIDEO_TRANSFORMERS else {}
     if request.param == "tall":
         keys = {"embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 1, 1], "resolution": 32}
     return build(request.param, **keys)

@@ -9,7 +9,8 @@ from helpers.detector_checks import build, check_gradients, check_losses, check_
 from helpers.pack import write_pack
 from helpers.training_runs import arguments, call, differences
 from helpers.training_runs import state as content
-from helpers.video import TINY, VIDEO_TRANSFORMERS, clip_batch
+from helpers.video import VIDEO_TRANSFORMERS, clip_batch
+from helpers.video import tiny as keys_of
 from parity.fill import load_golden
 
 from common.errors import ConfigError, DataError
@@ -23,7 +24,7 @@ each = pytest.mark.parametrize("name", VIDEO_TRANSFORMERS)
 
 
 def tiny(name, **keys):
-    return build(name, **{**TINY, **keys})
+    return build(name, **{**keys_of(name), **keys})
 
 
 @pytest.fixture(scope="module", params=VIDEO_TRANSFORMERS)
@@ -38,7 +39,7 @@ def test_answers_as_the_reference(reference):
 @pytest.mark.slow
 def test_loss_and_gradients_as_the_reference(reference):
     check_losses(reference, {"overall": "overall", "cls": "overall"}, tolerance=1e-4)
-    assert all(p.grad is not None for p in reference.parameters())
+    assert all((p.grad is not None) == p.requires_grad for p in reference.parameters())
 
 
 @each
@@ -63,17 +64,20 @@ def test_learns_a_handful_of_clips(name):
 
 
 @each
-def test_the_order_of_frames_matters_and_other_clips_do_not(name):
+def test_frames_matter_in_their_order_and_other_clips_do_not(name):
     detector, image = tiny(name).eval(), clip_batch(4)["image"]
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in detector.parameters():  # embeddings of time begin at zero
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
         together = detector({"image": image}, inference=True)
         alone = torch.cat([detector({"image": clip[None]}, inference=True)["cls"] for clip in image])
-        backwards = detector({"image": image.flip(1)}, inference=True)
+        backwards, across = (detector({"image": image[:, order]})["cls"] for order in ([3, 2, 1, 0], [0, 2, 1, 3]))
     assert together["feat"].shape == (4, 32)
     torch.testing.assert_close(together["cls"], alone, rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(together["cls"], backwards["cls"], rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(together["cls"], across, rtol=0, atol=5e-5)
+    # X-CLIP's messages know who speaks to whom, not when: of its groups of frames it sees no order.
+    assert torch.allclose(together["cls"], backwards, rtol=0, atol=5e-5) == (name == "xclip")
 
 
 @each
@@ -84,7 +88,7 @@ def test_checkpointing_and_accumulation_change_nothing(name):
         batch = {**clip_batch(4), "roles": 1}
         stepper = Stepper(detector, detector.config, CPU, 4, 4)
         stepper.step(batch, 0)
-        gradients.append({key: p.grad for key, p in detector.named_parameters()})
+        gradients.append({key: p.grad for key, p in detector.named_parameters() if p.requires_grad})
     for other in gradients[1:]:
         torch.testing.assert_close(other, gradients[0], rtol=1e-4, atol=1e-6)
 
@@ -130,7 +134,12 @@ def test_sizes_that_do_not_fit_together_are_refused(name, key, sentence):
         load_config(CONFIG_DIR / "detector" / f"{name}.yaml", [key, *extra])
 
 
-FIELD = {"timesformer": ("time_transformer", "timetransformer", "null", 8)}
+# As the field's files are: model_name, the file's stem, backbone_name, clip_size.
+FIELD = {
+    "timesformer": ("time_transformer", "timetransformer", "null", 8),
+    "videomae": ("videomae", "videomae", "null", 16),
+    "xclip": ("xclip", "xclip", "xception", 32),
+}
 
 
 @each
@@ -167,7 +176,8 @@ def settings_of(name, folder):
     path = folder / "settings.yaml"
     lines = [f"{key}: {value}" for key, value in write_pack(folder).items()]
     path.write_text(
-        f"model_name: {name}\npretrained: null\nresolution: 32\nclip_size: 2\nbackbone_config: {TINY['backbone_config']}\n"
+        f"model_name: {name}\npretrained: null\nresolution: 32\nclip_size: 2\n"
+        f"backbone_config: {keys_of(name)['backbone_config']}\n"
         "train_dataset: [FaceForensics++]\ntrain_batchSize: 2\nworkers: 0\nframe_num: {train: 2, val: 2, test: 2}\n"
         "label_dict: {FF-real: 0, FF-DF: 1, FF-NT: 1}\nrec_iter: 1\ngrad_checkpointing: true\naccumulate: 2\n"
         "optimizer: {type: adam, adam: {lr: 0.001}}\n" + "\n".join(lines)
@@ -211,3 +221,68 @@ def test_published_names_mean_ours(name):
     state = detector.convert_keys({key: torch.zeros(1) for key, *_ in load_golden(name)["keys"]})
     first = {key for key in state if not re.search(r"\.([2-9]|1[01])\.", key)}  # of its twelve blocks
     assert first == set(detector.state_dict())
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_weights_with_and_without_videomaes_last_norm_load(has):
+    theirs, image = (
+        tiny("videomae", backbone_config={**keys_of("videomae")["backbone_config"], "last_norm": has}).eval(),
+        clip_batch(2)["image"],
+    )
+    with torch.no_grad():
+        for norm in (theirs.fc_norm, theirs.backbone.layernorm):
+            if norm is not None:
+                norm.bias.normal_()
+    state = {f"module.{key.replace('query.bias', 'q_bias')}": value for key, value in theirs.state_dict().items()}
+    for own in (True, False):
+        shape = {**keys_of("videomae")["backbone_config"], "last_norm": own}
+        ours = build("videomae", **{**keys_of("videomae"), "backbone_config": shape}).eval()
+        ours.load_weights(state)
+        assert ("backbone.layernorm.weight" in ours.state_dict()) == has
+        with torch.no_grad():
+            torch.testing.assert_close(ours({"image": image})["cls"], theirs({"image": image})["cls"])
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "sentence"),
+    [
+        ("videomae", "clip_size=15", "clip_size 15 is no multiple of the 2 frames of backbone_config.tubelet"),
+        ("xclip", "clip_size=12", "clip_size 12 is no multiple of the 8 frames of backbone_config.message_frames"),
+    ],
+)
+def test_clips_are_of_whole_tubes_and_groups(name, key, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        load_config(CONFIG_DIR / "detector" / f"{name}.yaml", [key])
+
+
+def test_videomaes_files_differ_in_its_last_norm():
+    paper, benchmark = (load_config(CONFIG_DIR / "detector" / f"{n}.yaml") for n in ("videomae", "videomae_benchmark"))
+    assert (paper.backbone_config.last_norm, benchmark.backbone_config.last_norm) == (False, True)
+    assert paper.model_copy(update={"backbone_config": benchmark.backbone_config}) == benchmark
+
+
+def test_what_no_loss_of_xclip_reaches_is_frozen():
+    detector = build("xclip", **keys_of("xclip"))
+    frozen = {
+        key.removeprefix("backbone.encoder.layers.") for key, p in detector.named_parameters() if not p.requires_grad
+    }
+    biases = {f"{block}.{part}.k_proj.bias" for block in (0, 1) for part in ("self_attn", "message_attn")}
+    first = {f"0.message_attn.{side}_proj.{kind}" for side in "qk" for kind in ("weight", "bias")}
+    assert frozen == biases | first
+    before, image = detector.eval()({"image": clip_batch(2)["image"]})["cls"], clip_batch(2)["image"]
+    with torch.no_grad():
+        for parameter in detector.parameters():
+            if not parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape))
+        torch.testing.assert_close(detector({"image": image})["cls"], before, rtol=1e-4, atol=1e-5)
+
+
+def test_messages_of_xclip_stay_in_their_group():
+    detector, image = tiny("xclip").eval(), clip_batch(1)["image"]
+    with torch.no_grad():
+        seen = []
+        for first in (image[:, :2], torch.zeros_like(image[:, :2])):
+            frames = torch.cat([first, image[:, 2:]], dim=1).flatten(0, 1)
+            seen.append(detector.backbone(frames).pooler_output)
+    torch.testing.assert_close(seen[0][2:], seen[1][2:])
+    assert not torch.allclose(seen[0][:2], seen[1][:2], atol=1e-3)

@@ -8,7 +8,7 @@ import huggingface_hub
 import pytest
 import torch
 from helpers.detector_checks import build
-from helpers.video import TINY, VIDEO_TRANSFORMERS, clip_batch
+from helpers.video import VIDEO_TRANSFORMERS, clip_batch, tiny
 from huggingface_hub.errors import EntryNotFoundError
 from safetensors.torch import save_file
 
@@ -22,6 +22,11 @@ each = pytest.mark.parametrize("name", VIDEO_TRANSFORMERS)
 # What published files hold besides the trunk, as they name it.
 BESIDE = {
     "timesformer": ("timesformer.", ["classifier.weight", "classifier.bias"]),
+    "videomae": (
+        "videomae.",
+        ["videomae.layernorm.bias", "decoder.norm.bias", "encoder_to_decoder.weight", "mask_token"],
+    ),
+    "xclip": ("vision_model.", ["vision_model.embeddings.position_ids", "text_model.x", "mit.x", "logit_scale"]),
 }
 
 
@@ -42,7 +47,8 @@ def published(name, seed=5, **keys):
     """Return a trunk's random weights, and the same as published files hold them."""
     torch.manual_seed(seed)
     state = {
-        key: torch.randn(value.shape) for key, value in build(name, **{**TINY, **keys}).backbone.state_dict().items()
+        key: torch.randn(value.shape)
+        for key, value in build(name, **{**tiny(name), **keys}).backbone.state_dict().items()
     }
     prefix, beside = BESIDE[name]
     return state, {prefix + key: value for key, value in state.items()} | {key: torch.zeros(3) for key in beside}
@@ -61,7 +67,7 @@ def test_weights_of_this_machine_are_taken_without_the_network(folder, name, fil
     (folder / "somebodys-video").mkdir()
     path = write(theirs, folder / "somebodys-video" / file)
     wish = {"file": path, "folder": path.parent, "pretrained": "somebodys-video", "hub name": "owner/somebodys-video"}
-    found = build(name, weights=str(wish[place]), **TINY)
+    found = build(name, weights=str(wish[place]), **tiny(name))
     torch.testing.assert_close(dict(found.backbone.state_dict()), state)
     assert found.training
 
@@ -70,11 +76,11 @@ def test_weights_of_this_machine_are_taken_without_the_network(folder, name, fil
 def test_a_file_under_the_hub_name_is_where_the_sentence_says(folder, name):
     state, theirs = published(name)
     config = load_config(CONFIG_DIR / "detector" / f"{name}.yaml")
-    cls = type(build(name, **TINY))
+    cls = type(build(name, **tiny(name)))
     assert cls.local_weights(config) is None
     file = write(theirs, folder / cls.weights_file(config))
     assert cls.local_weights(config) == file
-    found = build(name, weights=config.pretrained, **TINY)
+    found = build(name, weights=config.pretrained, **tiny(name))
     torch.testing.assert_close(dict(found.backbone.state_dict()), state)
 
 
@@ -91,7 +97,7 @@ def test_a_hub_name_is_fetched_in_either_form(folder, monkeypatch, name):
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     monkeypatch.setattr(hub, "_reachable", lambda: True)
-    found = build(name, weights="owner/clips-base", **TINY)
+    found = build(name, weights="owner/clips-base", **tiny(name))
     torch.testing.assert_close(dict(found.backbone.state_dict()), state)
     assert asked == [("owner/clips-base", "model.safetensors"), ("owner/clips-base", "pytorch_model.bin")]
 
@@ -103,7 +109,7 @@ def test_out_of_reach_it_is_one_sentence(tmp_path, monkeypatch, name):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     wish = "nobody/has-this-video-model"
     with pytest.raises(WeightsError) as caught:
-        build(name, weights=wish, **TINY)
+        build(name, weights=wish, **tiny(name))
     said = str(caught.value)
     assert said.startswith(f"the weights `{wish}` cannot be fetched (ConnectionError); put its model.safetensors or ")
     assert os.path.join("training", "pretrained", "has-this-video-model.safetensors") in said
@@ -118,16 +124,16 @@ def test_what_is_no_name_is_not_asked_for(folder, name, wish):
     with pytest.raises(
         WeightsError, match=f"`{re.escape(wish)}` is neither a file nor a folder .*`{default}`.*or null"
     ):
-        build(name, weights=wish, **TINY)
+        build(name, weights=wish, **tiny(name))
 
 
 @each
 def test_weights_of_another_size_say_which_keys_to_set(folder, name):
-    _, theirs = published(name, backbone_config={"width": 48, "depth": 3, "heads": 2, "patch": 16})
+    _, theirs = published(name, **tiny(name, width=48, depth=3))
     path = write(theirs, folder / "large.bin")
     keys = "set backbone_config.width=48, backbone_config.depth=3, backbone_config.patch=16, or name other weights"
     with pytest.raises(WeightsError, match=rf"large\.bin holds a network of another size: {keys}"):
-        build(name, weights=str(path), **TINY)
+        build(name, weights=str(path), **tiny(name))
 
 
 @each
@@ -137,14 +143,14 @@ def test_a_part_of_the_weights_is_refused(folder, name):
     del theirs[missing]
     path = write(theirs, folder / "part.bin")
     with pytest.raises(WeightsError, match=r"part\.bin does not hold the weights of this network: 1 of \d+ tensors"):
-        build(name, weights=str(path), **TINY)
+        build(name, weights=str(path), **tiny(name))
 
 
 @each
 @pytest.mark.parametrize("keys", [{"resolution": 64}, {"clip_size": 8}])
 def test_weights_serve_other_frames_and_clips(folder, name, keys):
     state, theirs = published(name)
-    found = build(name, weights=str(write(theirs, folder / "mine.bin")), **{**TINY, **keys}).eval()
+    found = build(name, weights=str(write(theirs, folder / "mine.bin")), **{**tiny(name), **keys}).eval()
     own = found.backbone.state_dict()
     changed = {key for key in own if own[key].shape != state[key].shape}
     assert all("position_embedding" in key or "time_embedding" in key for key in changed)
@@ -158,7 +164,7 @@ def test_embeddings_of_time_are_the_nearest_and_of_place_interpolated(folder):
     state, theirs = published("timesformer")
     ramp = torch.arange(2.0).repeat_interleave(2)  # from top to bottom
     theirs["timesformer.embeddings.position_embeddings"][0, 1:] = ramp[:, None]
-    keys = {**TINY, "resolution": 64, "clip_size": 8}
+    keys = {**tiny("timesformer"), "resolution": 64, "clip_size": 8}
     own = build("timesformer", weights=str(write(theirs, folder / "mine.bin")), **keys).backbone.embeddings
     times = state["embeddings.time_embeddings"]
     torch.testing.assert_close(own.time_embeddings.data, times.repeat_interleave(2, dim=1))
