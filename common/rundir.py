@@ -2,7 +2,7 @@
 
     config.yaml  train.log  test.log  metrics.jsonl  tensorboard/  report.html  bad_batch.json
     checkpoints/{last,best}.pth  checkpoints/operating_point.json
-    results/results.json  results/<dataset>/{metrics.json, predictions.csv, features.npz, skipped.txt, examples.*}
+    results/results.json  results/<dataset>/{metrics.json, predictions.csv, features.npz, skipped.txt, too_short.txt, examples.*}
     analysis/<tool>/section.json and what belongs to it
 
 Nothing here needs torch or knows the configuration's keys.
@@ -37,11 +37,20 @@ class TestFiles:
         self.folder = folder
         self.metrics, self.predictions = folder / "metrics.json", folder / "predictions.csv"
         self.features, self.skipped = folder / "features.npz", folder / "skipped.txt"
+        self.too_short = folder / "too_short.txt"
         self.examples, self.captions = folder / "examples.png", folder / "examples.json"
 
     def remove(self) -> None:
         """Remove what a former test left, metrics.json first: a folder without it tells of no test."""
-        for path in (self.metrics, self.predictions, self.skipped, self.features, self.captions, self.examples):
+        for path in (
+            self.metrics,
+            self.predictions,
+            self.skipped,
+            self.too_short,
+            self.features,
+            self.captions,
+            self.examples,
+        ):
             path.unlink(missing_ok=True)
 
 

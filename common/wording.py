@@ -12,7 +12,8 @@ def about_training(note: str | None) -> str:
 
 
 def remarks(datasets: dict[str, dict[str, Any]]) -> list[str]:
-    """Return a sentence for each tested dataset that is not whole: of one class only, or with samples that could not be read.
+    """Return a sentence for each tested dataset that is not whole: of one class only, with samples that could not be read, or
+    with videos that are shorter than a clip.
 
     Args:
         datasets: name → content of its metrics.json.
@@ -22,5 +23,11 @@ def remarks(datasets: dict[str, dict[str, Any]]) -> list[str]:
         if skipped := m["counts"].get("skipped"):
             found.append(
                 f"{dataset}: {skipped} sample{'s' * (skipped != 1)} could not be read; the figures are without them."
+            )
+        if short := m["counts"].get("too_short"):
+            verb = "has" if short == 1 else "have"
+            found.append(
+                f"{dataset}: {short} video{'s' * (short != 1)} with fewer frames than a clip {verb} no score; the figures are "
+                "without them."
             )
     return found

@@ -81,7 +81,11 @@ def stack_batch(samples: Sequence[Sample], roles: int) -> Batch:
     import torch
 
     first = samples[0]
-    images = torch.from_numpy(np.stack([s["image"] for s in samples])).movedim(-1, -3).contiguous()
+    # Each image is written into its place at once: a batch of clips is large, and would otherwise be copied twice.
+    views = [torch.from_numpy(np.require(s["image"], requirements="CW")).movedim(-1, -3) for s in samples]
+    images = torch.empty((len(views), *views[0].shape), dtype=views[0].dtype)
+    for place, view in zip(images, views, strict=True):
+        place.copy_(view)
     batch: Batch = {"image": images, "video": [s["video"] for s in samples], "roles": roles}
     for key in NUMBERS:
         if key in first:

@@ -182,7 +182,7 @@ def evaluate_all(
         if predictions is None:
             continue
         found[name] = results.score(predictions, config, name, one_class=True)
-        results.write_dataset(run.of(name), predictions, found[name], config.save_feat)
+        results.write_dataset(run.of(name), predictions, found[name], config.save_feat, loader.too_short)
         if predictions.skipped:
             log.warning(
                 "%s: %d samples could not be read; see results/%s/skipped.txt", name, len(predictions.skipped), name

@@ -63,6 +63,7 @@ class Loader:
     Attributes:
         index: the videos. recipe: how samples are made. epoch, start: what the next iteration runs over.
         skipped: what could not be read and was left out, each once (`data.on_error: skip`).
+        too_short: videos with fewer frames than a clip, which give no sample.
         start_method: how workers start, None for the platform's way.
     """
 
@@ -74,6 +75,16 @@ class Loader:
         self._training = split == "train"
         self.reader = FrameReader(index, storages, config, augment=self._training and config.use_data_augmentation)
         self.skipped: list[str] = []
+        self.too_short = self.recipe.too_short()
+        if self.too_short:
+            log.warning(
+                "%d of %d %s videos have fewer than %s frames and give no clip: %s",
+                len(self.too_short),
+                len(index),
+                split,
+                config.clip_size,
+                ", ".join(self.too_short),
+            )
         self.epoch = self.start = 0
         self.start_method: str | None = None
         self._batch = self._draws_per_batch()

@@ -39,15 +39,37 @@ def spread_clips(available: np.ndarray, wanted: int, clip_size: int) -> tuple[np
     As many clips as `wanted` frames make, at least one; none of a video that is shorter than a clip. Clips of one video do
     not overlap.
     """
-    clips = np.where(available < clip_size, 0, np.maximum(1, np.minimum(wanted, available) // clip_size))
-    return _place_each(available - clip_size + 1, clips)
+    return _place_each(available - clip_size + 1, _clips_of(available, wanted, clip_size))
+
+
+def random_clips(
+    available: np.ndarray, wanted: int, clip_size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return as many clips as `spread_clips`, each with a random start in its own share of the video.
+
+    The video is cut into as many equal shares as it gives clips, and a clip lies inside its share, so that none overlap.
+    """
+    counts = _clips_of(available, wanted, clip_size)
+    owner, step = _steps(counts)
+    frames = np.asarray(available, np.int64)[owner]
+    low, high = frames * step // counts[owner], frames * (step + 1) // counts[owner] - clip_size
+    return owner.astype(np.int32), rng.integers(low, high + 1).astype(np.int32)
+
+
+def _clips_of(available: np.ndarray, wanted: int, clip_size: int) -> np.ndarray:
+    return np.where(available < clip_size, 0, np.maximum(1, np.minimum(wanted, available) // clip_size))
 
 
 def _place_each(available: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    owner = np.repeat(np.arange(len(counts)), counts)
-    step = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    owner, step = _steps(counts)
     positions = place(step, np.asarray(available, np.int64)[owner], counts[owner])
     return owner.astype(np.int32), positions.astype(np.int32)
+
+
+def _steps(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each of `counts[v]` choices of every video the number of the video, and which of its choices it is."""
+    owner = np.repeat(np.arange(len(counts)), counts)
+    return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def order(draws: int, seed: int, epoch: int) -> np.ndarray:

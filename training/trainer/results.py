@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,13 @@ def score(
     return metrics
 
 
-def write_dataset(files: TestFiles, predictions: Predictions, metrics: dict[str, Any], save_feat: bool) -> None:
-    """Write predictions.csv, metrics.json, examples.png and, where asked, features.npz.
+def write_dataset(
+    files: TestFiles, predictions: Predictions, metrics: dict[str, Any], save_feat: bool, too_short: Sequence[str] = ()
+) -> None:
+    """Write predictions.csv, metrics.json, examples.png and, where asked, features.npz; list what has no score.
+
+    Args:
+        too_short: videos with fewer frames than a clip, for `too_short.txt` and the counts of `metrics`.
 
     What a former test left there goes first: its features or list of skipped samples would be taken for those of this one.
     """
@@ -65,6 +71,9 @@ def write_dataset(files: TestFiles, predictions: Predictions, metrics: dict[str,
         _write_examples(files, predictions.examples)
     if predictions.skipped:
         atomic_write(files.skipped, "\n".join(predictions.skipped) + "\n")
+    if too_short:
+        metrics["counts"]["too_short"] = len(too_short)
+        atomic_write(files.too_short, "\n".join(too_short) + "\n")
     if save_feat:
         with atomic_path(files.features) as temporary:
             np.savez_compressed(

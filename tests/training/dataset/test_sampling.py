@@ -8,6 +8,7 @@ from training.dataset.sampling import (
     TrainingPlan,
     draws_rng,
     order,
+    random_clips,
     sample_rng,
     spread,
     spread_clips,
@@ -51,6 +52,22 @@ def test_clips_lie_inside_and_do_not_overlap():
     assert first[owner == 4].tolist() == [0, 31, 61, 92]
     # Fewer frames wanted than a clip has: still one clip, from the middle.
     assert spread_clips(np.array([100]), 4, 8)[1].tolist() == [46]
+
+
+def test_clips_of_training_start_at_random_in_their_share():
+    counts = np.array([7, 8, 16, 17, 100, 31])
+    for seed in range(40):
+        owner, first = random_clips(counts, 32, 8, np.random.default_rng(seed))
+        assert owner.tolist() == spread_clips(counts, 32, 8)[0].tolist(), "as many of each video as in evaluation"
+        for video, count in enumerate(counts):
+            mine = first[owner == video]
+            assert (np.diff(mine) >= 8).all()
+            assert (mine >= 0).all()
+            assert (mine + 8 <= count).all()
+        assert [int(place) // 25 for place in first[owner == 4]] == [0, 1, 2, 3], "one in each quarter"
+    many = [random_clips(np.array([100]), 8, 8, np.random.default_rng(seed))[1][0] for seed in range(400)]
+    assert min(many) < 5
+    assert max(many) > 87
 
 
 def test_orders_are_permutations_that_differ_by_seed_and_epoch():

@@ -187,6 +187,10 @@ class Recipe:
         """Return the samples of one draw, one per role. `rng` is None where nothing may be random (evaluation)."""
         raise NotImplementedError
 
+    def too_short(self) -> list[str]:
+        """Return the videos that give no draw because they have too few frames."""
+        return []
+
     def describe(self, draw: np.ndarray) -> str:
         """Return the video that a draw is about, for messages."""
         return self.index.video_id(int(draw[0]))

@@ -14,6 +14,7 @@ from training.config.schema import Config, Section
 from training.dataset import build_loader
 from training.dataset.augmentation import Plan
 from training.dataset.index.selection import load_index
+from training.dataset.loader import Loader
 from training.dataset.recipes.recipe import (
     FrameReader,
     Recipe,
@@ -183,16 +184,48 @@ def test_clips_are_successive_frames(paths):
             assert np.array_equal(batch["image"][row, t].permute(1, 2, 0).numpy(), want)
 
 
-def test_short_videos_give_no_clip_and_are_named(paths, tmp_path, caplog):
+def test_training_begins_each_clip_anew_and_evaluation_never(paths):
+    config = make(paths, video_mode=True, clip_size=3)
+    index = load_index(config, ["FaceForensics++"], "train")
+    training = recipe_class(config)(config, index)
+    epochs = [training.draws(0, epoch) for epoch in range(12)]
+    assert {tuple(rows[:, 0]) for rows in epochs} == {tuple(range(7))}
+    assert {int(start) for rows in epochs for start in rows[:, 1]} == {0, 1, 2, 3}, "a clip of 3 in 6 frames"
+    assert np.array_equal(epochs[5], training.draws(0, 5)), "a resumed epoch is the same"
+    testing = recipe_class(config)(config, index, "test")
+    assert np.array_equal(testing.draws(0, 0), testing.draws(1, 7))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_frame_of_a_clip_is_read_once_and_its_augmentation_drawn_once(paths, split, monkeypatch):
+    wanted = {"frame_num": {"train": 6, "test": 6}, "test_dataset": ["FaceForensics++"]}
+    config = make(paths, video_mode=True, clip_size=2, use_data_augmentation=True, **wanted)
+    loader = build_loader(config, split)
+    read, plans = [], []
+    raw, plan = FrameReader.raw, FrameReader.plan
+    monkeypatch.setattr(FrameReader, "raw", lambda *a: read.append(a[1:3]) or raw(*a))
+    monkeypatch.setattr(FrameReader, "plan", lambda *a: plans.append(1) or plan(*a))
+    clips = sum(len(batch["label"]) for batch in loader)
+    assert clips == len(plans)
+    assert len(set(read)) == len(read) == 2 * clips
+    assert clips == 3 * len(loader.index) or split == "train", "training leaves out the last part of a batch"
+
+
+def test_videos_shorter_than_a_clip_are_counted_and_named_once(paths, tmp_path, caplog):
     short = write_pack(tmp_path, frames=2)
     with pytest.raises(DataError, match="no video has the 3 frames"):
         list(build_loader(make(short, video_mode=True, clip_size=3), "train"))
     index = load_index(make(paths), ["FaceForensics++"], "train")
-    index.frames[0] = 2
-    config = make(paths, video_mode=True, clip_size=3)
-    rows = recipe_class(config)(config, index).draws(0, 0)
-    assert 0 not in rows[:, 0]
-    assert f"1 of 7 videos have fewer than 3 frames and give no clip, first {index.video_id(0)}" in caplog.text
+    index.frames[[0, 4]] = 2
+    caplog.clear()
+    loader = Loader(make(paths, video_mode=True, clip_size=3), "train", index)
+    for epoch in (0, 1):
+        loader.set_epoch(epoch)
+        assert not {0, 4} & set(loader.draws()[0][:, 0].tolist())
+    names = [index.video_id(0), index.video_id(4)]
+    assert loader.too_short == names
+    said = f"2 of 7 train videos have fewer than 3 frames and give no clip: {', '.join(names)}"
+    assert [record.getMessage() for record in caplog.records] == [said]
 
 
 # --- pairs -------------------------------------------------------------------------------------------------------------
