@@ -10,6 +10,7 @@ frame, this detector renders just the tile of just the level that matters, on th
 """
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -17,16 +18,17 @@ from numpy.typing import NDArray
 
 from preprocessing.faces.box import Box, overlap, to_gray
 
-_CELL = 8  # pixels of a HOG cell
+_TILE_GRID = 48  # where tiles start: on the grid of cells (8 pixels) of their level, and of the next one, which dlib searches too
 _STEP = 1.2  # ratio of neighbouring pyramid levels
 _DRIFT = 0.25  # dlib's own shift, in pixels, from one level to the next (as its boxes show)
 _SHIFT = (1.25, 0.75)  # and, in x and y, from the doubled frame to the frame
 _WINDOW = 73  # side of the sliding window as dlib reports it, in pixels of its level
 _EXTRA = (2, 1)  # columns and rows that dlib's doubled frame has beyond twice the frame
 _BLUR = 0.52  # sigma, pixels of a level: what a chain of bilinear reductions smooths beyond a single one
-_TILE_MARGIN = 40  # pixels of a level searched on each side of the box, half a face's width
+_TILE_MARGIN = 28  # pixels of a level searched at least on each side of the box
+_SAME = 0.3  # overlap from which two boxes are taken for one face's
 _CUTS = (0, 12, 28)  # by how much a tile is widened to shake off answers that hide those on its grid
-_FINE_MARGIN = 28  # the same where a neighbouring level has just answered
+_FINE_MARGIN = 20  # the same where a neighbouring level has just answered
 _COARSE_SIDES = (256, 448, 720)  # shorter sides tried before the frame itself
 _NEARLY = 1.3  # a face somewhat smaller than the window still answers often enough not to double a whole frame for it
 _FINEST = 2.0  # the reference's one upsampling
@@ -81,51 +83,57 @@ class DlibHog:
 
     def _near(self, image: NDArray[np.uint8], box: Box) -> list[Box]:
         level = _level_of(box.side)
-        found = self._tile(image, box, level, _TILE_MARGIN)
+        found, hints = self._level(image, box, level, _TILE_MARGIN)
         # The same face answers on the neighbouring levels too, and the best answer counts.
-        places = [(hit, _FINE_MARGIN) for hit in found] or [(box, _TILE_MARGIN)]
-        for other in (level - 1, level + 1):
+        places = [(hit, _FINE_MARGIN) for hit in found or hints] or [(box, _TILE_MARGIN)]
+        for other in (level + 1, level - 1):
             if other >= 0:
-                found = found + [hit for place, margin in places for hit in self._cut(image, place, other, margin)[0]]
+                found = found + [
+                    hit for place, margin in places for hit in self._level(image, place, other, margin, found)[0]
+                ]
         kept: list[Box] = []
         for hit in sorted(found, key=lambda hit: -hit.score):
-            if all(overlap(hit, other) < 0.3 for other in kept):
+            if all(overlap(hit, other) < _SAME for other in kept):
                 kept.append(hit)
         return _largest_first(kept)
 
-    def _tile(self, image: NDArray[np.uint8], box: Box, level: int, margin: int) -> list[Box]:
-        """Search one level around a box.
+    def _level(
+        self, image: NDArray[np.uint8], box: Box, level: int, margin: int, known: Sequence[Box] = ()
+    ) -> tuple[list[Box], list[Box]]:
+        """Search one level around a box; return the faces on its grid, and answers off it.
 
-        dlib searches smaller copies of the tile as well, and drops an answer for a better one there that overlaps it. Those
-        copies are off the grid and do not count, but another cut of the tile gives other copies, and the answer comes back.
+        dlib searches smaller copies of a tile as well, and drops an answer for a better one there that overlaps it. Those
+        copies do not count, but another cut of the tile gives other copies, and the answer comes back: worth a look
+        only where it may be better than what is `known` of that face from other levels.
         """
+        best = max((hit.score for hit in known if overlap(hit, box) >= _SAME), default=-math.inf)
         for wider in _CUTS:
-            hits, elsewhere = self._cut(image, box, level, margin + wider)
-            if hits or not elsewhere:
+            hits, others = self._cut(image, box, level, margin + wider)
+            if not any(hit.score > best and overlap(hit, box) >= _SAME for hit in others):
                 break
-        return hits
+            if any(overlap(hit, box) >= _SAME for hit in hits):
+                break
+        return hits, others
 
-    def _cut(self, image: NDArray[np.uint8], box: Box, level: int, margin: int) -> tuple[list[Box], bool]:
-        """Return the faces on the level's own grid, and whether there were answers off it."""
+    def _cut(self, image: NDArray[np.uint8], box: Box, level: int, margin: int) -> tuple[list[Box], list[Box]]:
+        """Return the faces on the level's own grid, and those on the smaller copies of the tile."""
         height, width = image.shape[:2]
         columns, rows = _level_side(width, level, _EXTRA[0]), _level_side(height, level, _EXTRA[1])
-        # Tiles start on the level's cell grid and reach past the window by the cells that HOG normalises with.
-        left = max(0, int(_to_level(box.left, level, _SHIFT[0]) - margin) // _CELL * _CELL)
-        top = max(0, int(_to_level(box.top, level, _SHIFT[1]) - margin) // _CELL * _CELL)
+        # Tiles reach past the window by the cells that HOG normalises with.
+        left = max(0, int(_to_level(box.left, level, _SHIFT[0]) - margin) // _TILE_GRID * _TILE_GRID)
+        top = max(0, int(_to_level(box.top, level, _SHIFT[1]) - margin) // _TILE_GRID * _TILE_GRID)
         right = min(columns, int(_to_level(box.right, level, _SHIFT[0])) + margin)
         bottom = min(rows, int(_to_level(box.bottom, level, _SHIFT[1])) + margin)
         if right - left < _WINDOW or bottom - top < _WINDOW:
-            return [], False
+            return [], []
         step_x, step_y = (width - 1) / (columns - 1), (height - 1) / (rows - 1)
         tile = _sample(image, left, top, right - left, bottom - top, step_x, step_y)
-        hits, elsewhere = [], False
+        hits: list[Box] = []
+        others: list[Box] = []
         for hit in self._run(tile, _NEAR_THRESHOLD):
-            if hit.right - hit.left > _WINDOW + 1:
-                elsewhere = True
-                continue
-            x, y = hit.left + left, hit.top + top
-            side = hit.right - hit.left
-            hits.append(
+            x, y, side = hit.left + left, hit.top + top, hit.right - hit.left
+            on_grid = side <= _WINDOW + 1
+            (hits if on_grid else others).append(
                 Box(
                     _from_level(x, level, _SHIFT[0]),
                     _from_level(y, level, _SHIFT[1]),
@@ -134,7 +142,7 @@ class DlibHog:
                     hit.score,
                 )
             )
-        return hits, elsewhere
+        return hits, others
 
     def _run(self, image: NDArray[np.uint8], threshold: float) -> list[Box]:
         rectangles, scores, _ = self._detector.run(image, 0, threshold)

@@ -32,6 +32,20 @@ def test_boxes_lie_on_the_references_grid(detector, width, height, side, seed):
         np.testing.assert_allclose(found[:4], reference[:4], atol=1)
 
 
+@pytest.mark.parametrize(("seed", "ratio"), [(2, 1 / 1.2), (17, 1 / 1.2), (17, 1.2)])
+def test_the_best_level_wins_though_the_face_was_followed_on_another(detector, seed, ratio):
+    """A face that grew or shrank: smaller copies of a tile, off the grid, must not hide the answer of the level beside."""
+    rng = np.random.default_rng(seed)
+    side, image = float(rng.uniform(60, 120)), scene(320, 240, seed)
+    draw_face(image, (320 * rng.uniform(0.4, 0.6), 240 * rng.uniform(0.45, 0.55)), side)
+    whole, scores, _ = dlib.get_frontal_face_detector().run(image, 1, 0.0)
+    best = whole[int(np.argmax(scores))]
+    reference = Box(best.left(), best.top(), best.right(), best.bottom())
+    (x, y), half = reference.centre, reference.side * ratio / 2
+    found = detector.detect(image, near=Box(x - half, y - half, x + half, y + half))[0]
+    np.testing.assert_allclose(found[:4], reference[:4], atol=1)
+
+
 def test_an_empty_scene_has_no_face(detector, pipeline):
     assert detector.detect(scene(200, 160, 5)) == []
     assert pipeline.crop(scene(200, 160, 5)) is None
