@@ -59,6 +59,10 @@ class Shape3d:
         """Return the shape without what follows the first `count` stages."""
         return replace(self, depths=self.depths[:count], temporal=self.temporal[:count])
 
+    def in_time_alone(self) -> Shape3d:
+        """Return the shape with kernels that span no pixels, and without pooled frames."""
+        return replace(self, spatial=False, pool=1)
+
 
 SHAPES: dict[str, Shape3d] = {
     "resnet3d50": Shape3d((3, 4, 6, 3), 64),
@@ -158,11 +162,12 @@ class ResNet3d(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, clip: Tensor) -> Tensor:
-        x = F.relu(self.stem(clip.transpose(1, 2)), inplace=True)  # (B, C, T, H/2, W/2)
+        run = recomputed if self.grad_checkpointing and self.training else _kept
+        x = F.relu(run(self.stem, clip.transpose(1, 2)), inplace=True)  # (B, C, T, H/2, W/2)
         x = F.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1))
         for number, name in enumerate(self.names):
             for block in self.get_submodule(name).children():
-                x = recomputed(block, x) if self.grad_checkpointing and self.training else block(x)
+                x = run(block, x)
             if number == 0 and self.shape.pool > 1:
                 x = F.max_pool3d(x, (self.shape.pool, 1, 1))
         return x
@@ -176,6 +181,10 @@ class ResNet3d(nn.Module):
                 if (frames > 1) != (max(side) > 1):
                     found["temporal" if frames > 1 else "spatial"].append(layer.weight)
         return found
+
+
+def _kept(block: nn.Module, x: Tensor) -> Tensor:
+    return block(x)
 
 
 def build_resnet3d(config: Resnet3dConfig, pretrained: bool, shape: Shape3d | None = None) -> ResNet3d:

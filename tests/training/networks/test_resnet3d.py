@@ -11,10 +11,10 @@ from torch import nn
 
 from common.errors import WeightsError
 from training.networks.recompute import recomputed
-from training.networks.resnet3d import SHAPES, ConvNorm, ResNet3d, Shape3d, load_published
+from training.networks.resnet3d import SHAPES, ConvNorm, ResNet3d, load_published
 
 TINY = SHAPES["resnet3d_tiny"]
-TEMPORAL_ONLY = Shape3d(TINY.depths, TINY.width, spatial=False, pool=1)
+TEMPORAL_ONLY = TINY.in_time_alone()
 
 
 def clip(*shape):
