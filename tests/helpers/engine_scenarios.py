@@ -121,6 +121,7 @@ FIRST_STEPS = {
     "iid": {"explicit_extractor": "tiny", "explicit_extractor_pretrained": None, "resolution": 32},
     "i3d": {"backbone_name": "resnet3d_tiny", "resolution": 32, "clip_size": 4, "dropout": 0.0},
     "ftcn": {"backbone_name": "resnet3d_tiny", "resolution": 32, "clip_size": 4, "dropout": 0.0, "hidden": 64, "heads": 4},
+    "altfreezing": {"backbone_name": "resnet3d_tiny", "resolution": 32, "clip_size": 4, "dropout": 0.0},
     "lsda": {
         **dict.fromkeys(("teacher", "student", "real_encoder"), "test_efficientnet"), "domains": 1, "resolution": 32,
     },
