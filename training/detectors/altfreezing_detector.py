@@ -11,7 +11,7 @@ SGD, 0.05 along a cosine, 1000 epochs, no decay of norms) is that of the authors
 otherwise (`altfreezing_benchmark.yaml`): clips of 16 frames, Adam, recorded fakes alone. It also switches after the forward
 pass, whose graph has been recorded by then, so that its spatial kernels learn in the first step and never again.
 
-Input 32×224×224. 27.2 M parameters, 113.6 G multiply-adds per clip; COST
+Input 32×224×224. 27.2 M parameters, 113.6 G multiply-adds per clip.
 """
 
 from pydantic import Field

@@ -10,7 +10,7 @@ at random, as the paper does); its 100 epochs of 32 clips a batch, SGD from 0.01
 cosine, are its code's, which also blackens parts of clips. What DeepfakeBench does otherwise (`ftcn_benchmark.yaml`): clips
 of 16 frames, Adam, and kernels that lose their pixels begin at random. Weights of either load.
 
-Input 32×224×224. 14.8 M parameters, MACS G multiply-adds per clip; COST
+Input 32×224×224. 14.8 M parameters, 112.8 G multiply-adds per clip; 0.08 clips/s with 1.7 GB on one core of an AMD EPYC.
 """
 
 from __future__ import annotations
