@@ -1,11 +1,12 @@
 """Many runs on many test sets as the field's table, beside the benchmark's published figures.
 
     python analysis/leaderboard.py logs/clip_ln/A logs/xception/B --out tables --published
-    python analysis/leaderboard.py RUN_A RUN_B --compare
+    python analysis/leaderboard.py RUN_A RUN_B --compare --common
 
 Writes leaderboard_<level>.csv, .md, .tex and .html for frames and videos into --out (default: logs/leaderboard); with
 --compare also DeLong's test and the paired bootstrap between every two runs on every common test set (comparison.csv, .md,
-.tex, .html). The runs' reports show them too.
+.tex, .html). The runs' reports show them too. Runs that scored different videos of a test set are compared with --common only,
+on the videos that all of them scored.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.report import refresh_reports
+from analysis.reporting.common_videos import alike
 from analysis.reporting.leaderboard_formats import caption, cell_text, row_name, to_html, to_latex, to_markdown
 from analysis.reporting.leaderboard_table import SOURCE, Entry, Table, build_table, published_entries, seeds_entry
 from analysis.reporting.sections import Section, publish
@@ -27,7 +29,9 @@ from common.cli import add_common, run
 from common.errors import DataError
 from common.io import atomic_write
 from common.rundir import RunDir, has_auc, open_run, unique_names
+from common.standing import WORDS
 
+STANDS = ("expected", "scored", *WORDS, "missing", "people")
 COMPARISON = (
     "dataset",
     "level",
@@ -131,12 +135,16 @@ def write_table(table: Table, folder: Path, stem: str) -> list[Path]:
             "within_domain",
             *(f"{c}{end}" for c in table.datasets for end in ("", "_low", "_high")),
             *table.summary,
+            *(f"{c}_{key}" for c in table.datasets for key in STANDS),
         ]
     )
     for row in table.entries:
         cells = [cell for name in table.datasets for cell in row.figures.get(name, (None, None, None))]
         own = " ".join(name for name in table.datasets if name in row.within)
-        writer.writerow([row.name, row.source, own, *cells, *(table.value(row, name) for name in table.summary)])
+        stands = [value for name in table.datasets for value in _stands(row, name)]
+        writer.writerow(
+            [row.name, row.source, own, *cells, *(table.value(row, name) for name in table.summary), *stands]
+        )
     written = []
     for suffix, content in (
         ("csv", text.getvalue()),
@@ -149,6 +157,15 @@ def write_table(table: Table, folder: Path, stem: str) -> list[Path]:
     return written
 
 
+def _stands(entry: Entry, dataset: str) -> list[Any]:
+    """Return what an entry's figure stands on, in the order of `STANDS`; None where that is unknown."""
+    stands = entry.stands.get(dataset)
+    if stands is None:
+        return [None] * len(STANDS)
+    tested = [getattr(stands.tested, key, None) for key in STANDS[:-2]]
+    return [*tested, stands.how, stands.counts.get("people")]
+
+
 def write_leaderboard(
     groups: Mapping[str, Sequence[RunDir]],
     folder: Path,
@@ -156,6 +173,7 @@ def write_leaderboard(
     within: Sequence[str] | None = None,
     published: bool = False,
     stem: str = "leaderboard",
+    common: bool = False,
 ) -> list[Path]:
     """Write and print the tables of both levels, give the runs' reports a section each, and return the files' paths.
 
@@ -163,15 +181,21 @@ def write_leaderboard(
         groups: the runs of each row; several are one detector with several seeds.
         within: test sets of the training domain of every row; None: each row's own, as `within_of` finds it.
         published: put the benchmark's figures, which are of frames, above the rows of that level.
+        common: restrict every test set to the videos that all runs scored.
+
+    Raises:
+        DataError: runs scored different videos of a test set, and `common` is not asked for.
     """
-    runs = [run for group in groups.values() for run in group]
+    same = alike([run for group in groups.values() for run in group], common)
+    runs, rest = same.runs, iter(same.runs)
+    groups = {name: [next(rest) for _ in group] for name, group in groups.items()}
     written = []
     for level in ("frame", "video"):
         entries = published_entries() if published and level == "frame" else []
         entries += [seeds_entry(group, name, level) for name, group in groups.items()]
         if not entries:
             continue
-        table = build_table(entries, level, within)
+        table = build_table(entries, level, within, same.notes)
         written += write_table(table, folder, f"{stem}_{level}")
         columns = table.datasets + table.summary
         rows = [[row_name(entry), *(_shown(table, entry, column) for column in columns)] for entry in table.entries]
@@ -194,14 +218,20 @@ def _comparison_line(row: dict) -> list[str]:
     ]
 
 
-def write_comparison(runs: Sequence[RunDir], names: Sequence[str], folder: Path) -> list[Path]:
-    """Write and print `compare_runs` of both levels, give the runs' reports a section, and return the files' paths."""
+def write_comparison(runs: Sequence[RunDir], names: Sequence[str], folder: Path, common: bool = False) -> list[Path]:
+    """Write and print `compare_runs` of both levels, give the runs' reports a section, and return the files' paths.
+
+    With `common` every test set is restricted to the videos that all runs scored; without, other videos are a DataError.
+    """
+    same = alike(runs, common)
+    runs = same.runs
     rows = [row for level in ("frame", "video") for row in compare_runs(runs, names, level)]
     sheet = Sheet(
         "Comparison",
         "AUC of two runs on the same frames; brackets: 95 % interval of the difference by paired bootstrap over people where "
         "they are known, else over videos; p of DeLong's test (for frames its form for clustered samples), of the bootstrap, and "
-        "of DeLong's test corrected for the number of comparisons at that level (Holm).",
+        "of DeLong's test corrected for the number of comparisons at that level (Holm)."
+        + "".join(f" {note}" for note in same.notes),
         ["Test set", "Level", "A", "B", "AUC of A", "AUC of B", "A − B", "p DeLong", "p bootstrap", "p Holm"],
         [_comparison_line(row) for row in rows],
     )
@@ -226,6 +256,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--published", action="store_true", help=f"add the benchmark's table ({SOURCE})")
     parser.add_argument("--compare", action="store_true", help="test every two runs for a difference")
+    parser.add_argument(
+        "--common",
+        action="store_true",
+        help="where runs scored different videos of a test set, compare on those that all of them scored",
+    )
     parser.add_argument("--out", default="logs/leaderboard", metavar="DIR", help="default: logs/leaderboard")
     add_common(parser)
     return parser
@@ -243,9 +278,11 @@ def main(argv: list[str] | None = None) -> int:
     names = unique_names(runs, arguments.names)
     folder = Path(arguments.out)
     groups = {name: [source] for name, source in zip(names, runs)}
-    written = write_leaderboard(groups, folder, within=arguments.within, published=arguments.published)
+    written = write_leaderboard(
+        groups, folder, within=arguments.within, published=arguments.published, common=arguments.common
+    )
     if arguments.compare:
-        written += write_comparison(runs, names, folder)
+        written += write_comparison(runs, names, folder, arguments.common)
     for path in written:
         print(path)
     refresh_reports([source.path for source in runs])

@@ -12,6 +12,7 @@ from typing import Any
 
 from common.cli import add_common, run
 from common.rundir import RunDir, open_run
+from common.standing import FEW, WORDS, is_few, standing
 from common.wording import about_training, remarks
 
 TEMPLATES = Path(__file__).parent / "reporting" / "templates"
@@ -74,12 +75,15 @@ def figure_title(key: str) -> str:
     return f"TNR at {key.removeprefix('tnr_at_tpr')} % TPR" if key.startswith("tnr_at_tpr") else TITLES.get(key, key)
 
 
-def _cell(figure: dict) -> dict[str, str]:
+def _cell(figure: dict, few: bool = False) -> dict[str, str]:
+    """Return a figure and beside it, small, its interval; of few videos the other way round."""
     if figure.get("value") is None:
         return {"text": "–", "small": ""}
+    value = f"{figure['value']:.3f}"
     if figure.get("low") is None:
-        return {"text": f"{figure['value']:.3f}", "small": ""}
-    return {"text": f"{figure['value']:.3f}", "small": f"{figure['low']:.3f}–{figure['high']:.3f}"}
+        return {"text": value, "small": ""}
+    interval = f"{figure['low']:.3f}–{figure['high']:.3f}"
+    return {"text": interval, "small": value} if few else {"text": value, "small": interval}
 
 
 def _subtitle(source: Any) -> str:
@@ -95,11 +99,10 @@ def _tiles(datasets: dict[str, dict]) -> list[dict[str, str]]:
         if "one_class" in metrics:
             tiles.append(_one_class_tile(name, metrics))
             continue
-        cell = _cell(metrics["frame"]["auc"])
+        cell, stands = _cell(metrics["frame"]["auc"], is_few(metrics)), standing(metrics)
         video = metrics["video"]["auc"]["value"]
-        tiles.append(
-            {"name": name, "value": cell["text"], "note": f"frame AUC {cell['small']} · video AUC {video:.3f}"}
-        )
+        note = f"frame AUC {cell['small']} · video AUC {video:.3f} · {stands.cell} videos, {stands.people}"
+        tiles.append({"name": name, "value": cell["text"], "note": note})
     return tiles
 
 
@@ -133,6 +136,10 @@ def _interval_note(datasets: dict[str, dict]) -> str:
         f"Small figures are 95 % intervals by bootstrap over {_drawn(counts)}: how far a figure would move with others of the "
         "same kind, not with another training run. A video's score is the mean of its frames' scores."
     )
+    text += (
+        f" With fewer than {FEW} videos of a class the interval stands first. Expected are the videos that the test set should "
+        "have, as far as its index tells; those without a score are left out or count with a coin's, as it stands there."
+    )
     fewest = min((n for c in counts for n in (c["videos_real"], c["videos_fake"]) if n), default=0)
     if fewest < 20:
         text += f" With only {fewest} video{'s' * (fewest != 1)} in the smallest class, these figures prove little."
@@ -149,16 +156,30 @@ def _drawn(counts: list[dict]) -> str:
 def _table(datasets: dict[str, dict], level: str) -> dict[str, Any]:
     keys = list(dict.fromkeys(key for metrics in datasets.values() for key in metrics[level]))
     plural = f"{level}s"
-    skipped = any(metrics["counts"].get("skipped") for metrics in datasets.values())
+    missing = _missing(datasets)
     rows = []
     for name, metrics in datasets.items():
         counts = metrics["counts"]
         cells: list[Any] = [name, f"{counts[f'{plural}_real']} / {counts[f'{plural}_fake']}"]
-        cells += [str(counts.get("skipped", 0))] if skipped else []
-        cells += [_cell(metrics[level].get(key, {})) for key in keys]
+        cells += [standing(metrics).cell, str(counts.get("people") or "–")]
+        cells += [column[name] for column in missing.values()]
+        cells += [_cell(metrics[level].get(key, {}), is_few(metrics)) for key in keys]
         rows.append(cells)
-    columns = ["Test set", "Real / fake", *(["Skipped samples"] * skipped), *(figure_title(key) for key in keys)]
+    columns = ["Test set", "Real / fake", "Videos scored / expected", "People", *missing, *map(figure_title, keys)]
     return {"title": f"{level.capitalize()} level", "columns": columns, "rows": rows}
+
+
+def _missing(datasets: dict[str, dict]) -> dict[str, dict[str, str]]:
+    """Return a column by test set for each reason why videos have no score, and for skipped samples, where there are any."""
+    columns = {
+        f"Videos {word}": {d: standing(m).number(key) for d, m in datasets.items()} for key, word in WORDS.items()
+    }
+    columns["Skipped samples"] = {d: m["counts"].get("skipped", 0) for d, m in datasets.items()}
+    return {
+        title: {dataset: "–" if n is None else str(n) for dataset, n in column.items()}
+        for title, column in columns.items()
+        if any(column.values())
+    }
 
 
 def _by_manipulation(source: Any) -> list[dict[str, Any]]:
@@ -180,7 +201,8 @@ def _by_manipulation(source: Any) -> list[dict[str, Any]]:
             part = data.where((data.label == 0) | (groups == kind))
             metrics = evaluate(part.label, part.prob, part.video, dataset=dataset, person=part.people())
             videos = metrics["counts"]["videos_fake"]
-            rows.append([dataset, kind, str(videos), *(_cell(metrics[level]["auc"]) for level in LEVELS)])
+            cells = [_cell(metrics[level]["auc"], is_few(metrics)) for level in LEVELS]
+            rows.append([dataset, kind, str(videos), *cells])
     columns = ["Test set", "Manipulation", "Fake videos", "Frame AUC", "Video AUC"]
     return [{"title": "By manipulation", "columns": columns, "rows": rows}] if rows else []
 

@@ -213,6 +213,13 @@ class RunDir:
         """Dataset → content of its metrics.json, in the order of testing."""
         return self.summary["datasets"]
 
+    def limited(self, datasets: dict[str, dict], predictions: dict[str, Predictions]) -> RunDir:
+        """Return the run with other results and predictions of some test sets; nothing on disk changes."""
+        other = RunDir(self.path)
+        other.__dict__["summary"] = {**self.summary, "datasets": {**self.datasets, **datasets}}
+        other._predictions = {**self._predictions, **predictions}
+        return other
+
     @property
     def data_note(self) -> str | None:
         """A sentence on the nature of the training data, where the run carries one; `about_training` says it as that."""

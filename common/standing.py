@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +11,16 @@ ENOUGH = 0.99
 """Share of the expected videos below which a test set is said to be short."""
 FEW = 30
 """Videos of a class below which a figure does not stand before its interval."""
-HOW = {"exclude": "left out", "chance": "counted with a coin's score"}
-WORDS = {"no_face": "without a face", "unreadable": "unreadable", "absent": "absent", "skipped": "skipped"}
+HOW = {"exclude": "left out", "chance": "as a coin"}
+"""How videos without a score count."""
+WORDS = {
+    "no_face": "without a face",
+    "unreadable": "unreadable",
+    "absent": "absent",
+    "skipped": "skipped",
+    "others": "not scored by all",
+}
+"""Why videos have no score."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +29,9 @@ class Tested:
 
     Attributes:
         expected: videos that there should be; None where the index tells nothing.
-        scored: videos with a score. skipped: videos in the index of which no sample could be read.
+        scored: videos with a score. skipped: videos in the index without one, because no sample of them could be read or they
+            are shorter than a clip. others: videos that were scored and yet left out of a comparison, because another run did
+            not score them.
     """
 
     expected: int | None
@@ -29,14 +40,19 @@ class Tested:
     unreadable: int | None = None
     absent: int | None = None
     skipped: int = 0
+    others: int = 0
 
     def __add__(self, other: Tested) -> Tested:
         return Tested(**{key: _sum(value, vars(other)[key]) for key, value in vars(self).items()})
 
+    def told(self) -> dict[str, int | None]:
+        """Return plain values, as they stand in metrics.json."""
+        return {key: value for key, value in vars(self).items() if key != "others" or value}
+
     @property
     def missing(self) -> int:
         """How many have no score, as far as is known."""
-        return self.skipped if self.expected is None else self.expected - self.scored
+        return self.skipped + self.others if self.expected is None else self.expected - self.scored
 
     @property
     def share(self) -> float | None:
@@ -69,6 +85,16 @@ class Standing:
         return f"{scored}/{'unknown' if expected is None else expected}"
 
     @property
+    def cell(self) -> str:
+        """`138/140, left out`: the ratio, and where videos are missing how they count."""
+        short = self.tested is not None and self.tested.missing > 0
+        return f"{self.ratio}, {HOW[self.how]}" if short else self.ratio
+
+    def number(self, why: str) -> int | None:
+        """Return how many videos have no score for a reason, a key of `WORDS`; None where it is unknown."""
+        return None if self.tested is None else vars(self.tested)[why]
+
+    @property
     def people(self) -> str:
         """`36 people`, `at least 36 people` where some videos tell none, or `unknown people`."""
         people = self.counts.get("people")
@@ -99,6 +125,16 @@ def standing(metrics: Mapping[str, Any]) -> Standing:
     if not told:
         return Standing(counts=metrics["counts"])
     return Standing(Tested(**told["real"]) + Tested(**told["fake"]), told["missing"], metrics["counts"])
+
+
+def digest_of(videos: Iterable[str]) -> str:
+    """Return a digest of the videos that were scored: equal for the same ones, in any order and under any name of the dataset.
+
+    Args:
+        videos: unique names `dataset/label/…`, each once or for every frame.
+    """
+    names = sorted({name.partition("/")[2] for name in videos})
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
 def is_few(metrics: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from analysis.report import write_report
 from common.errors import ConfigError, DataError, WeightsError
 from common.io import read_json, write_json
 from common.rundir import RunDir, new_run_dir, run_meant
-from common.wording import about_training, remarks
+from common.wording import about_training, remarks, shortfalls
 from training.config import CONFIG_DIR, config_text, load_config
 from training.config.schema import Config
 from training.dataset import DataInfo
@@ -154,6 +154,7 @@ def overrides_from(args: Any) -> list[str]:
     keys |= {"manualSeed": args.seed, "task_target": args.__dict__.get("task_target") or None}
     keys |= {"max_steps": args.__dict__.get("max_steps"), "save_feat": False if args.no_save_feat else None}
     keys |= {"save_ckpt": False if args.__dict__.get("no_save_ckpt") else None}
+    keys["missing"] = args.__dict__.get("missing")
     said = [f"{key}={json.dumps(value)}" for key, value in keys.items() if value is not None]
     return said + list(args.set or [])
 
@@ -181,7 +182,8 @@ def evaluate_all(
         )
         if predictions is None:
             continue
-        found[name] = results.score(predictions, config, name, one_class=True)
+        known = results.Known.of(loader.index, name, detector.data_info)
+        found[name] = results.score(predictions, config, name, one_class=True, known=known)
         results.write_dataset(run.of(name), predictions, found[name], config.save_feat, loader.too_short)
         if predictions.skipped:
             log.warning(
@@ -225,6 +227,7 @@ def conclude(
         "fingerprint": digest,
         **training,
         "selection": selection or earlier.get("selection") or _selection_of(weights, own, run, config),
+        "crops": (own.get("data_info") or {}).get("crops") or None,
         "datasets": {**kept, **metrics},
         "environment": describe_environment(),
     }
@@ -234,8 +237,9 @@ def conclude(
         log.info("%s", about_training(training["data_note"]))
     for level in ("frame", "video"):
         log.info("\n%s", results.table(metrics, level))
+    short = shortfalls(metrics)
     for sentence in remarks(metrics):
-        log.info("%s", sentence)
+        (log.warning if sentence in short else log.info)("%s", sentence)
     log.info("\nresults: %s\nreport:  %s", run.results_file, report)
 
 

@@ -23,6 +23,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--weights_path", metavar="FILE", help="weights (default for a run directory: its best, else its last)"
     )
+    p.add_argument(
+        "--missing",
+        choices=("exclude", "chance"),
+        help="videos of a test set without a score (no face, unreadable, absent) are left out (default), or count with the "
+        "score of a coin: certainly fake or certainly real, each half of the time, as it comes out in expectation",
+    )
     p.add_argument("--no-save_feat", dest="no_save_feat", action="store_true", help="write no features")
     p.add_argument(
         "--log_dir", metavar="DIR", help="where results go (default: the run directory, or logs/<detector>/<time>)"

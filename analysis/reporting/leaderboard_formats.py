@@ -6,22 +6,41 @@ import html
 
 from analysis.reporting.leaderboard_table import DOMAINS, OURS, Entry, Table
 from analysis.reporting.sheet import html_page, latex_text
+from common.standing import FEW
 
 WITHIN_HERE = "†"
 
 
 def cell_text(table: Table, entry: Entry, column: str) -> str:
-    """Return `0.912`, with its interval where there is one; a count for Top3, a dash where there is no figure."""
+    """Return `0.9120 [0.880, 0.940]`, of few videos `[0.880, 0.940] 0.9120`; a count for Top3, a dash without a figure."""
+    return " ".join(part for part in _parts(table, entry, column) if part)
+
+
+def _parts(table: Table, entry: Entry, column: str) -> tuple[str, str]:
+    """Return what stands first in a cell and what after it."""
     value = table.value(entry, column)
     if value is None:
-        return "–"
+        return "–", ""
     if isinstance(value, int):
-        return str(value)
-    text = f"{value:.4f}"
+        return str(value), ""
+    text, interval = f"{value:.4f}", ""
     if column in entry.figures and entry.figures[column][1] is not None:
         _, low, high = entry.figures[column]
-        text += f" [{low:.3f}, {high:.3f}]"
-    return f"{text}{WITHIN_HERE}" if column in table.mixed and column in entry.within else text
+        interval = f"[{low:.3f}, {high:.3f}]"
+    first, second = (interval, text) if interval and column in entry.few else (text, interval)
+    if column in table.mixed and column in entry.within:
+        return (first, f"{second}{WITHIN_HERE}") if second else (f"{first}{WITHIN_HERE}", "")
+    return first, second
+
+
+def _standing(table: Table) -> str:
+    """Return, by test set, how many videos and people the figures stand on; runs that differ in it are all told."""
+    told = {
+        name: list(dict.fromkeys(entry.stands[name].text for entry in table.entries if name in entry.stands))
+        for name in table.datasets
+    }
+    found = [f"{name}: {' or '.join(texts)}" for name, texts in told.items() if texts]
+    return f" What the figures stand on: {'; '.join(found)}." if found else ""
 
 
 def caption(table: Table) -> str:
@@ -40,6 +59,10 @@ def caption(table: Table) -> str:
     if published:
         text += f" Rows marked * are published figures ({', '.join(published)}), not results of this repository; "
         text += "their averages and Top3 are computed anew from the figures per test set, so Top3 may differ from the print."
+    text += _standing(table)
+    if any(name in entry.few for entry in table.entries for name in table.datasets):
+        text += f" With fewer than {FEW} videos of a class the interval stands first."
+    text = " ".join([text, *table.notes])
     notes = [source.removeprefix(f"{OURS}; ") for source in sources if source.startswith(OURS)]
     return " ".join([text, *notes])
 
@@ -98,8 +121,8 @@ def to_html(table: Table) -> str:
     for entry in table.entries:
         cells = [f"<td>{html.escape(row_name(entry))}</td>"]
         for column in columns:
-            value, _, interval = cell_text(table, entry, column).partition(" ")
-            shown = f"<b>{value}</b>" if table.is_best(entry, column) else value
-            cells.append(f"<td>{shown}{f' <small>{interval}</small>' if interval else ''}</td>")
+            first, second = _parts(table, entry, column)
+            shown = f"<b>{first}</b>" if table.is_best(entry, column) else first
+            cells.append(f"<td>{shown}{f' <small>{second}</small>' if second else ''}</td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")
     return html_page(f"Leaderboard, {table.level} level", caption(table), head, rows)

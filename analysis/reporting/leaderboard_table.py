@@ -10,6 +10,7 @@ from pathlib import Path
 
 from common.datasets import DATASETS, columns_of, domain, short_name
 from common.rundir import RunDir, has_auc
+from common.standing import Standing, is_few, standing
 from common.wording import about_training
 
 PUBLISHED = Path(__file__).parents[1] / "reference" / "published_auc.csv"
@@ -30,6 +31,8 @@ class Entry:
     Attributes:
         seeds: training runs behind a figure; of several it is their mean, and low and high are the mean ∓ their deviation.
         within: test sets of the domain that it was trained in, by their short names.
+        stands: what the figures of a test set stand on, of our own runs. few: test sets with so few videos of a class that the
+            interval comes first.
     """
 
     name: str
@@ -38,6 +41,8 @@ class Entry:
     kind: str = ""
     seeds: int = 1
     within: frozenset[str] = frozenset(WITHIN)
+    stands: dict[str, Standing] = field(default_factory=dict)
+    few: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -48,6 +53,7 @@ class Table:
         level: `frame` or `video`.
         within, cross: test sets of the training domain of every row, and those of no row's.
         mixed: test sets that are within the training domain of some rows, by what each was trained on.
+        notes: sentences for under the table.
     """
 
     level: str
@@ -55,6 +61,7 @@ class Table:
     within: list[str]
     cross: list[str]
     mixed: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     _top: dict[str, set[str]] = field(default_factory=dict)
 
     @property
@@ -109,14 +116,17 @@ class Table:
 
 def run_entry(source: RunDir, name: str, level: str) -> Entry:
     """Return the AUCs of a run at a level; a test set of one class has none."""
-    figures = {}
+    figures, stands, few = {}, {}, set()
     for dataset, metrics in source.datasets.items():
         if not has_auc(metrics):
             continue
         auc = metrics[level]["auc"]
         figures[short_name(dataset)] = (auc["value"], auc.get("low"), auc.get("high"))
+        stands[short_name(dataset)] = standing(metrics)
+        if is_few(metrics):
+            few.add(short_name(dataset))
     note = OURS if source.data_note is None else f"{OURS}; {about_training(source.data_note)}"
-    return Entry(name, figures, note, within=_domain_of([source]))
+    return Entry(name, figures, note, within=_domain_of([source]), stands=stands, few=frozenset(few))
 
 
 def seeds_entry(sources: Sequence[RunDir], name: str, level: str) -> Entry:
@@ -133,7 +143,9 @@ def seeds_entry(sources: Sequence[RunDir], name: str, level: str) -> Entry:
             values = [entry.figures[dataset][0] for entry in entries]
             mean, deviation = statistics.fmean(values), statistics.stdev(values)
             figures[dataset] = (mean, mean - deviation, mean + deviation)
-    return Entry(name, figures, entries[0].source, seeds=len(entries), within=_domain_of(sources))
+    first = entries[0]
+    within = _domain_of(sources)
+    return Entry(name, figures, first.source, seeds=len(entries), within=within, stands=first.stands, few=first.few)
 
 
 def within_of(sources: Sequence[RunDir]) -> list[str]:
@@ -162,11 +174,14 @@ def published_entries() -> list[Entry]:
     ]
 
 
-def build_table(entries: Sequence[Entry], level: str, within: Sequence[str] | None = None) -> Table:
+def build_table(
+    entries: Sequence[Entry], level: str, within: Sequence[str] | None = None, notes: Sequence[str] = ()
+) -> Table:
     """Sort test sets into columns: known ones in the benchmark's order, others after them by name.
 
     Args:
         within: the test sets of the training domain of every row; None: each row's own, by what it was trained on.
+        notes: sentences for under the table.
     """
     if within is not None:
         own = frozenset(short_name(name) for name in within)
@@ -180,4 +195,5 @@ def build_table(entries: Sequence[Entry], level: str, within: Sequence[str] | No
         within=[name for name in ordered if counts[name] == len(entries)],
         cross=[name for name in ordered if not counts[name]],
         mixed=[name for name in ordered if 0 < counts[name] < len(entries)],
+        notes=list(notes),
     )

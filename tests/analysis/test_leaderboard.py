@@ -1,10 +1,12 @@
 import csv
+import json
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from analysis.leaderboard import compare_runs, main, write_leaderboard
+from analysis.reporting.common_videos import alike
 from analysis.reporting.leaderboard_formats import caption, to_html, to_latex, to_markdown
 from analysis.reporting.leaderboard_table import (
     PUBLISHED,
@@ -17,6 +19,7 @@ from analysis.reporting.leaderboard_table import (
 )
 from common.errors import DataError
 from common.rundir import open_run
+from training.metrics import evaluate
 
 
 def entry(name, **figures):
@@ -170,3 +173,96 @@ def test_test_sets_of_the_training_domain(make_run_dir):
     assert "X" not in within_of([a, b])
     b.summary["train_dataset"] = ["X"]
     assert "FaceForensics++" not in within_of([a, b]), "not trained on by both"
+
+
+def drop(run_dir, dataset, *videos):
+    """Let a run not have scored some videos: of its predictions and its figures."""
+    path = run_dir / f"results/{dataset}/predictions.csv"
+    kept = [line for line in path.read_text().splitlines() if line.split(",")[0].rpartition("/")[2] not in videos]
+    path.write_text("\n".join(kept) + "\n")
+    data = open_run(run_dir).predictions(dataset)
+    summary = json.loads((run_dir / "results/results.json").read_text())
+    summary["datasets"][dataset] = evaluate(data.label, data.prob, data.video, bootstrap=50)
+    (run_dir / "results/results.json").write_text(json.dumps(summary))
+
+
+def test_runs_that_scored_different_videos_do_not_compare_unless_on_the_common_ones(make_run_dir, tmp_path):
+    a, b = (make_run_dir(name, datasets=("X", "DFDCP"), seed=i) for i, name in enumerate("ab"))
+    drop(a, "X", "000", "002")
+    drop(b, "X", "003")
+    words = [str(a), str(b), "--names", "a", "b", "--out", str(tmp_path / "out")]
+    with pytest.raises(DataError, match=r"different videos of X \(38 and 39, 37 in common\).*--common"):
+        main(words)
+    assert not (tmp_path / "out").exists()
+    assert main([*words, "--common"]) == 0
+    text = (tmp_path / "out/leaderboard_video.md").read_text()
+    assert "Of X only the 37 videos that every run scored count." in text
+    with open(tmp_path / "out/leaderboard_video.csv", newline="") as file:
+        rows = {row["detector"]: row for row in csv.DictReader(file)}
+    for name, run in (("a", open_run(a)), ("b", open_run(b))):
+        data = run.predictions("X").by_video()
+        shared = ~np.isin([video[-3:] for video in data.video.tolist()], ["000", "002", "003"])
+        assert shared.sum() == 37
+        assert float(rows[name]["X"]) == pytest.approx(roc_auc_score(data.label[shared], data.prob[shared]))
+        assert float(rows[name]["DFDCP"]) == run.datasets["DFDCP"]["video"]["auc"]["value"], "the same of both stays"
+    same = alike([open_run(a), open_run(b)], common=True)
+    (row, _) = compare_runs(same.runs, ["a", "b"], "video", resamples=20)
+    assert row["auc_a"] == pytest.approx(float(rows["a"]["X"]))
+
+
+def test_runs_without_a_common_class_say_so(make_run_dir, tmp_path):
+    a, b = (make_run_dir(name, datasets=("X",)) for name in "ab")
+    numbers = [f"{n:03d}" for n in range(40)]
+    drop(a, "X", *numbers[0::4], *numbers[1::4][:5])
+    drop(b, "X", *numbers[1::4][5:])
+    with pytest.raises(DataError, match="no real, or no fake, video of X in common"):
+        main([str(a), str(b), "--names", "a", "b", "--out", str(tmp_path), "--common"])
+
+
+def test_one_set_under_two_names_is_the_same_set(make_run_dir):
+    """FaceForensics++ is its c23: a digest leaves the dataset's own name out."""
+    ends = {"a": "", "b": "_c23"}
+    runs = [open_run(make_run_dir(name, datasets=(f"FaceForensics++{end}",))) for name, end in ends.items()]
+    assert alike(runs).notes == []
+    runs[1].datasets["FaceForensics++_c23"]["coverage"] = {"videos": "other"}
+    with pytest.raises(DataError, match=r"different videos of FF\+\+_c23"):
+        alike(runs)
+
+
+def with_coverage(run, missing="exclude"):
+    tested = {"expected": 22, "scored": 20, "no_face": 1, "unreadable": 1, "absent": 0, "skipped": 0}
+    whole = {"expected": 20, "scored": 20, "no_face": 0, "unreadable": 0, "absent": 0, "skipped": 0}
+    for metrics in run.datasets.values():
+        metrics["coverage"] = {"real": tested, "fake": whole, "missing": missing, "videos": "abc"}
+        metrics["counts"] |= {"people": 7, "videos_of_unknown_people": 0}
+    return run
+
+
+def test_a_table_says_what_its_figures_stand_on(make_run_dir, tmp_path):
+    run = with_coverage(open_run(make_run_dir("run", datasets=("X",))))
+    written = write_leaderboard({"ours": [run]}, tmp_path)
+    stands = "X: 40 of 42 videos (1 without a face, 1 unreadable; left out), 7 people"
+    for path in written:
+        if path.suffix != ".csv":
+            assert stands in path.read_text()
+    with open(tmp_path / "leaderboard_frame.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    told = {key: row[f"X_{key}"] for key in ("expected", "scored", "no_face", "unreadable", "missing", "people")}
+    assert told == dict(zip(told, ("42", "40", "1", "1", "exclude", "7")))
+    assert stands in (run.path / "analysis/leaderboard_frame/section.json").read_text()
+    old = write_leaderboard({"old": [open_run(make_run_dir("old", datasets=("X",)))]}, tmp_path / "old")
+    assert "X: 40 of an unknown number of videos, an unknown number of people" in old[1].read_text()
+
+
+def test_of_few_videos_the_interval_comes_first(make_run_dir):
+    run = open_run(make_run_dir("run", datasets=("X",)))
+    few = run_entry(run, "ours", "frame")
+    value, low, high = few.figures["X"]
+    assert few.few == {"X"}
+    table = build_table([few, entry("other", X=0.1)], "frame")
+    assert f"**[{low:.3f}, {high:.3f}] {value:.4f}**" in to_markdown(table)
+    assert f"<b>[{low:.3f}, {high:.3f}]</b> <small>{value:.4f}</small>" in to_html(table)
+    assert "With fewer than 30 videos of a class the interval stands first" in caption(table)
+    run.datasets["X"]["counts"] |= {"videos_real": 30, "videos_fake": 30}
+    many = run_entry(run, "ours", "frame")
+    assert f"{value:.4f} [{low:.3f}, {high:.3f}]" in to_markdown(build_table([many], "frame"))

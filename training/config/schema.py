@@ -259,6 +259,9 @@ class Config(Section):
     keep_checkpoints: int = Field(2, ge=1, description="how many of the newest resumable checkpoints are kept")
     save_ckpt: bool = True
     save_feat: bool = True
+    missing: Literal["exclude", "chance"] = Field(
+        "exclude", description="how videos of a test set without a score count: not at all, or with a coin's score"
+    )
     metric_scoring: Literal["auc", "acc", "eer", "ap"] = Field("auc", description="chooses the best checkpoint")
     metric_level: Literal["frame", "video"] = Field("frame", description="level of metric_scoring")
     tnr_at_tpr: list[Annotated[float, Field(gt=0, lt=1)]] = [0.95]

@@ -63,10 +63,26 @@ def score_rows(samples: Samples, max_rows: int) -> tuple[NDArray[np.int64], int,
     return merged[row], int(merged[-1]) + 1, False
 
 
-class ScoreCounts:
-    """Counts of real and fake samples per score under any weighting of the videos."""
+def with_coins(
+    real: NDArray[np.float64], fake: NDArray[np.float64], coins: tuple[float, float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return counts per score `(K, R)` with a row above and one below all scores, in which a coin's samples (real, fake) lie.
 
-    def __init__(self, samples: Samples, max_rows: int = MAX_ROWS):
+    A coin says "certainly fake" or "certainly real", each half of the time: half of its samples rank above all others and
+    half below, which is what it does in expectation, without the noise of throwing it. Without coins nothing changes.
+    """
+    if not any(coins):
+        return real, fake
+    ends = [np.full((1, real.shape[1]), coin / 2) for coin in coins]
+    padded = [np.concatenate([end, counts, end]) for end, counts in zip(ends, (real, fake), strict=True)]
+    return padded[0], padded[1]
+
+
+class ScoreCounts:
+    """Counts of real and fake samples per score under any weighting of the videos, and of `coins`, as in `with_coins`."""
+
+    def __init__(self, samples: Samples, max_rows: int = MAX_ROWS, coins: tuple[float, float] = (0.0, 0.0)):
+        self.coins = coins
         from scipy.sparse import csr_matrix
 
         row, rows, self.exact = score_rows(samples, max_rows)
@@ -79,14 +95,19 @@ class ScoreCounts:
         self.real, self.fake = matrix(~samples.label), matrix(samples.label)
 
     def __call__(self, weights: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return real and fake counts `(K, R)`, highest score first, for video weights `(V, R)`."""
-        return (self.real @ weights).astype(np.float64), (self.fake @ weights).astype(np.float64)
+        """Return real and fake counts `(K, R)`, highest score first, for video weights `(V, R)`; with coins `(K + 2, R)`."""
+        real, fake = (self.real @ weights).astype(np.float64), (self.fake @ weights).astype(np.float64)
+        return with_coins(real, fake, self.coins)
 
 
 class CorrectCounts:
-    """Accuracy at a fixed threshold under any weighting of the videos."""
+    """Accuracy at a fixed threshold under any weighting of the videos.
 
-    def __init__(self, samples: Samples, threshold: float = HALF):
+    `coins`: samples (real, fake) of videos without a score; a coin calls half of them right.
+    """
+
+    def __init__(self, samples: Samples, threshold: float = HALF, coins: tuple[float, float] = (0.0, 0.0)):
+        self.coins = np.array(coins)[:, None]
         correct = called_fake(samples.prob, threshold) == samples.label
         frames = np.bincount(samples.video, minlength=samples.videos).astype(np.float64)
         right = np.bincount(samples.video, weights=correct, minlength=samples.videos)
@@ -97,7 +118,7 @@ class CorrectCounts:
     def __call__(self, weights: NDArray) -> dict[str, NDArray[np.float64]]:
         """Return `acc`, and of the classes that there are `acc_real` and `acc_fake`, each `(R,)`, for video weights `(V, R)`."""
         weights = weights.astype(np.float64)
-        right, frames = self.right @ weights, self.frames @ weights
+        right, frames = self.right @ weights + self.coins / 2, self.frames @ weights + self.coins
         found = {"acc": right.sum(0) / frames.sum(0)}
         for number, name in enumerate(("acc_real", "acc_fake")):
             if self.frames[number].any():

@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from common.errors import ConfigError
-from training.metrics.bootstrap import MAX_ROWS, CorrectCounts, ScoreCounts, draw_weights
+from training.metrics.bootstrap import MAX_ROWS, CorrectCounts, ScoreCounts, draw_weights, with_coins
 from training.metrics.one_class import about
 from training.metrics.ranking import ranking_figures, ranking_keys
 from training.metrics.samples import Samples, gather
 
 Figure = dict[str, float | None]
+Coins = tuple[float, float]
 CONFIDENCE = 0.95
 
 
@@ -27,6 +28,7 @@ def evaluate(
     max_rows: int = MAX_ROWS,
     one_class: bool = False,
     person: Iterable | None = None,
+    coins: tuple[int, int] = (0, 0),
 ) -> dict:
     """Return the figures of one test set, of its frames and of its videos (a video's score is its frames' mean).
 
@@ -51,6 +53,11 @@ def evaluate(
         one_class: take a set of fakes only, or of reals only, too: what needs both classes is then absent (None), and
             `one_class` in the result says what there is (`training.metrics.one_class.about`).
         person: N names of the people who are shown, None or empty where unknown: then a video counts for itself.
+        coins: how many videos (real, fake) have no score and count with a coin's (`--missing chance`). A coin says "certainly
+            fake" or "certainly real", each half of the time; the figures are those that it gives in expectation. So a pair of
+            videos of which one or both have no score counts one half in the AUC, and half of those videos count as right in
+            the accuracies. Of frames, a missing video has as many as the scored ones of its class on average. In resamples
+            the coins stay as many as they are. Of a class without any score nothing is counted.
 
     Returns:
         `{"frame": {"auc": {"value", "low", "high"}, "eer", "ap", "acc", "acc_real", "acc_fake", "tnr_at_tpr95"}, "video":
@@ -68,9 +75,10 @@ def evaluate(
     frames = gather(label, prob, video, dataset, one_class, person)
     videos = frames.by_video()
     levels = {"frame": frames, "video": videos}
-    points = {name: point_figures(samples, targets) for name, samples in levels.items()}
+    thrown = {name: _coins(samples, coins) for name, samples in levels.items()}
+    points = {name: point_figures(samples, targets, thrown[name]) for name, samples in levels.items()}
     if bootstrap:
-        draws = _resample(levels, points, targets, bootstrap, np.random.default_rng(seed), max_rows)
+        draws = _resample(levels, points, targets, bootstrap, np.random.default_rng(seed), max_rows, thrown)
         result: dict = {name: _with_intervals(points[name], draws[name], frames) for name in levels}
     else:
         result = {
@@ -97,16 +105,26 @@ def _keys(targets: tuple[float, ...]) -> list[str]:
     return [*ranking_keys(targets), "acc", "acc_real", "acc_fake"]
 
 
-def point_figures(samples: Samples, targets: tuple[float, ...]) -> dict[str, float]:
-    """Return the exact value of every figure that these samples allow."""
-    correct = CorrectCounts(samples)(np.ones((samples.videos, 1)))
+def _coins(samples: Samples, videos: tuple[int, int]) -> Coins:
+    """Return how many samples that many videos (real, fake) without a score are worth."""
+    there = [samples.video_label == label for label in (False, True)]
+    found = [
+        count * float((samples.label == label).sum()) / members.sum() if members.any() else 0.0
+        for label, members, count in zip((False, True), there, videos, strict=True)
+    ]
+    return found[0], found[1]
+
+
+def point_figures(samples: Samples, targets: tuple[float, ...], coins: Coins = (0.0, 0.0)) -> dict[str, float]:
+    """Return the exact value of every figure that these samples, and so many of a coin's, allow."""
+    correct = CorrectCounts(samples, coins=coins)(np.ones((samples.videos, 1)))
     if samples.missing:
         return {name: float(value[0]) for name, value in correct.items()}
     _, row = np.unique(-samples.prob, return_inverse=True)
     rows = int(row.max()) + 1
     real = np.bincount(row[~samples.label], minlength=rows)[:, None].astype(np.float64)
     fake = np.bincount(row[samples.label], minlength=rows)[:, None].astype(np.float64)
-    figures = ranking_figures(real, fake, targets) | correct
+    figures = ranking_figures(*with_coins(real, fake, coins), targets) | correct
     return {name: float(value[0]) for name, value in figures.items()}
 
 
@@ -117,12 +135,16 @@ def _resample(
     resamples: int,
     rng: np.random.Generator,
     max_rows: int,
+    coins: dict[str, Coins],
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
     """Return, per level and figure, the `(resamples,)` values; both levels see the same draws."""
     some = next(iter(levels.values()))
     if some.missing:
-        return _resample_correct(levels, resamples, rng)
-    counts = {name: (ScoreCounts(samples, max_rows), CorrectCounts(samples)) for name, samples in levels.items()}
+        return _resample_correct(levels, resamples, rng, coins)
+    counts = {
+        name: (ScoreCounts(samples, max_rows, coins[name]), CorrectCounts(samples, coins=coins[name]))
+        for name, samples in levels.items()
+    }
     blocks: dict[str, list[dict[str, NDArray]]] = {name: [] for name in levels}
     for weights in draw_weights(some.video_label, resamples, rng, some.person):
         for name, (ranked, correct) in counts.items():
@@ -140,12 +162,12 @@ def _resample(
 
 
 def _resample_correct(
-    levels: dict[str, Samples], resamples: int, rng: np.random.Generator
+    levels: dict[str, Samples], resamples: int, rng: np.random.Generator, coins: dict[str, Coins]
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
     """Return the same of a set of one class, which has no ranking."""
     some = next(iter(levels.values()))
     weights = np.concatenate(list(draw_weights(some.video_label, resamples, rng, some.person)), axis=1)
-    return {name: CorrectCounts(samples)(weights) for name, samples in levels.items()}
+    return {name: CorrectCounts(samples, coins=coins[name])(weights) for name, samples in levels.items()}
 
 
 def _with_intervals(

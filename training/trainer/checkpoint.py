@@ -36,6 +36,7 @@ _BOOK_KEEPING = frozenset(
         "test_batchSize",
         "pretrained",
         "tnr_at_tpr",
+        "missing",
         "data_note",
     }
 )

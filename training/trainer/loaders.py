@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 
+from common.coverage import differing_crops
 from common.errors import ConfigError, DataError
 from training.config.schema import Config
 from training.dataset import DataInfo, build_loader
 from training.dataset.index.selection import load_index
+from training.dataset.index.videos import Index
 from training.dataset.loader import Loader, has_split
 from training.trainer.distributed import Process
 
@@ -57,6 +59,18 @@ def training_loaders(config: Config, process: Process) -> tuple[Loader, Loader |
     return train, val, f"{note} ({why})" if left_out else note
 
 
+def crops_note(index: Index, dataset: str, info: DataInfo | None) -> str:
+    """Return a sentence where a test set's faces were cut otherwise than those of every training set; empty if unknown."""
+    own = index.coverage[dataset].crops
+    trained = list(info.crops.values()) if info is not None else []
+    if own is None or not trained or any(not differing_crops(own, crops) for crops in trained):
+        return ""
+    return (
+        f"{dataset}: its faces were cut otherwise than the training's, which stand in brackets: "
+        f"{', '.join(differing_crops(own, trained[0]))}; its figures are of that, too. Preprocess it again like the training set"
+    )
+
+
 def _absent(loader: Loader) -> str | None:
     """Return `real` or `fake` where a split holds no video of it."""
     labels = loader.index.label_counts()
@@ -88,5 +102,7 @@ def test_loaders(config: Config, info: DataInfo | None, process: Process) -> dic
                 name,
                 missing,
             )
+        if note := crops_note(loader.index, name, info):
+            log.warning("%s", note)
         loaders[name] = loader
     return loaders

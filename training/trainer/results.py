@@ -4,30 +4,69 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from common.coverage import Crops, Slot
 from common.errors import DataError
 from common.io import atomic_path, atomic_write, write_json
 from common.predictions import HEADER, PERSON, known_people
 from common.rundir import TestFiles
+from common.standing import WORDS, Tested, digest_of, is_few, standing
+from training.batch import UNKNOWN_PERSON, DataInfo
 from training.config.schema import Config
+from training.dataset.index.covered import CLASSES
+from training.dataset.index.videos import Index
 from training.metrics import evaluate
 from training.trainer.evaluator import EXAMPLES, Example, Predictions
+from training.trainer.loaders import crops_note
 
 TILE = 128
 ABSENT = "–"
 
 
-def score(
-    predictions: Predictions, config: Config, dataset: str, bootstrap: int = 1000, one_class: bool = False
-) -> dict[str, Any]:
-    """Return the metrics of one dataset, and in their counts how many samples could not be read.
+@dataclass(frozen=True)
+class Known:
+    """What is known of a test set besides its predictions.
 
-    A set of one class is a DataError that names it, or with `one_class` gets the figures that one class allows.
+    Attributes:
+        videos: how many videos its index holds, real and fake. expected: of `real` and `fake`, how many there should be, and why
+            the others have no frames; None where the index tells nothing.
+        crops: how its faces were cut. note: a sentence where the training's were cut otherwise.
     """
+
+    videos: tuple[int, int]
+    expected: Mapping[str, Slot] | None = None
+    crops: Crops | None = None
+    note: str = ""
+
+    @classmethod
+    def of(cls, index: Index, dataset: str, trained: DataInfo | None) -> Known:
+        """Take it from the index of that test set alone, and what is known of the training data."""
+        covered = index.coverage[dataset]
+        return cls(index.label_counts(), covered.classes, covered.crops, crops_note(index, dataset, trained))
+
+
+def score(
+    predictions: Predictions,
+    config: Config,
+    dataset: str,
+    bootstrap: int = 1000,
+    one_class: bool = False,
+    known: Known | None = None,
+) -> dict[str, Any]:
+    """Return the metrics of one dataset, and what they stand on: `counts`, `coverage`, `crops`.
+
+    A set of one class is a DataError that names it, or with `one_class` gets the figures that one class allows. With
+    `config.missing` `chance`, videos without a score count with a coin's (`evaluate`), as far as is known that there are any.
+    """
+    tested = _tested(predictions, known) if known else None
+    coins = (0, 0)
+    if tested and config.missing == "chance":
+        coins = tested["real"].missing, tested["fake"].missing
     try:
         metrics = evaluate(
             predictions.label,
@@ -38,11 +77,40 @@ def score(
             seed=config.manualSeed,
             one_class=one_class,
             person=known_people(predictions.target_id),
+            coins=coins,
         )
     except DataError as error:
         raise DataError(f"{dataset}: {error}") from error
-    metrics["counts"]["skipped"] = len(predictions.skipped)
+    person_of = dict(zip(predictions.video, predictions.target_id.tolist(), strict=True))
+    unknown = sum(person == UNKNOWN_PERSON for person in person_of.values())
+    metrics["counts"] |= {"skipped": len(predictions.skipped), "videos_of_unknown_people": unknown}
+    if known and tested:
+        metrics["coverage"] = {
+            **{name: each.told() for name, each in tested.items()},
+            "missing": config.missing,
+            "videos": digest_of(predictions.video),
+        }
+        metrics["crops"] = known.crops
+        if known.note:
+            metrics["crops_note"] = known.note
     return metrics
+
+
+def _tested(predictions: Predictions, known: Known) -> dict[str, Tested]:
+    """Return, by class, how many videos were expected and scored, and what became of the others."""
+    label_of = dict(zip(predictions.video, predictions.label.tolist(), strict=True))
+    found = {}
+    for number, name in enumerate(CLASSES):
+        scored = sum(label == number for label in label_of.values())
+        skipped = known.videos[number] - scored
+        slot = known.expected[name] if known.expected else None
+        if slot is None:
+            found[name] = Tested(None, scored, skipped=skipped)
+        else:
+            # Entries of one video that were united count once, here and there.
+            expected = slot.expected - slot.frames + known.videos[number]
+            found[name] = Tested(expected, scored, slot.no_face, slot.unreadable, slot.absent, skipped)
+    return found
 
 
 def write_dataset(
@@ -126,11 +194,12 @@ def _tile(example: Example, name: str) -> np.ndarray:
     return cv2.addWeighted(face, 0.35, colour, 0.65, 0)
 
 
-def _with_interval(entry: dict[str, float | None]) -> str:
-    """Return `value [low, high]`, or the value alone where no interval was computed."""
+def _with_interval(entry: dict[str, float | None], few: bool) -> str:
+    """Return `value [low, high]`, the interval first with `few` videos, or the value alone where no interval was computed."""
     if entry["value"] is None or entry["low"] is None:
         return _alone(entry)
-    return f"{entry['value']:.4f} [{entry['low']:.4f}, {entry['high']:.4f}]"
+    value, interval = f"{entry['value']:.4f}", f"[{entry['low']:.4f}, {entry['high']:.4f}]"
+    return f"{interval} {value}" if few else f"{value} {interval}"
 
 
 def _alone(entry: dict[str, float | None] | None) -> str:
@@ -140,19 +209,26 @@ def _alone(entry: dict[str, float | None] | None) -> str:
 def table(datasets: dict[str, dict[str, Any]], level: str = "frame") -> str:
     """Return the plain-text table of the metrics of several datasets at one level, AUC with its 95 % interval.
 
-    What a dataset does not have is a dash; samples that could not be read have a column where there are any.
+    With fewer than 30 videos of a class the interval comes first. Beside the AUC stand the videos that were scored, of how many
+    expected ones, how the others count, and how many people were seen. What a dataset does not have is a dash; videos without a
+    face and so on, and samples that could not be read, have a column each where there are any.
     """
     names = [n for n in dict.fromkeys(n for m in datasets.values() for n in m[level]) if n != "auc"]
-    skipped = {dataset: m["counts"].get("skipped", 0) for dataset, m in datasets.items() if "counts" in m}
-    header = [f"{level} level", "AUC [95 % interval]", *(name.upper().replace("_", " ") for name in names)]
-    rows = [
-        [dataset, _with_interval(m[level]["auc"]), *(_alone(m[level].get(name)) for name in names)]
-        for dataset, m in datasets.items()
-    ]
-    if any(skipped.values()):
-        header.append("SKIPPED SAMPLES")
-        for row in rows:
-            row.append(str(skipped.get(row[0], 0)))
+    stands = {dataset: standing(m) for dataset, m in datasets.items()}
+    header = [f"{level} level", "AUC [95 % interval]", "VIDEOS SCORED/EXPECTED", "PEOPLE"]
+    header += [name.upper().replace("_", " ") for name in names]
+    rows = []
+    for dataset, m in datasets.items():
+        auc, people = _with_interval(m[level]["auc"], is_few(m)), m["counts"].get("people")
+        rows.append([dataset, auc, stands[dataset].cell, str(people or ABSENT)])
+        rows[-1] += [_alone(m[level].get(name)) for name in names]
+    columns = {f"videos {word}": [each.number(key) for each in stands.values()] for key, word in WORDS.items()}
+    columns["skipped samples"] = [m["counts"].get("skipped", 0) for m in datasets.values()]
+    for title, numbers in columns.items():
+        if any(numbers):
+            header.append(title.upper())
+            for row, number in zip(rows, numbers, strict=True):
+                row.append(ABSENT if number is None else str(number))
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     line = "  ".join("-" * width for width in widths)
     body = [

@@ -310,3 +310,41 @@ def test_one_person_in_a_class_leaves_nothing_to_resample():
 def test_a_video_of_two_people_is_refused():
     with pytest.raises(DataError, match="video a shows x and y"):
         evaluate([0, 0, 1], [0.1, 0.2, 0.3], ["a", "a", "b"], person=["x", "y", "x"])
+
+
+def test_a_missing_video_counts_as_half_of_one_at_either_end():
+    """What a coin's score gives in expectation: scikit-learn's figures with halves above and below all scores."""
+    label, prob, video = predictions()
+    found = evaluate(label, prob, video, tpr=(0.95, 0.8), bootstrap=0, coins=(3, 5))
+    frames = {fake: np.sum(label == fake) / len(set(video[label == fake])) for fake in (0, 1)}
+    for level, (y, p) in {"frame": (label, prob), "video": means(label, prob, video)}.items():
+        worth = {fake: count * (frames[fake] if level == "frame" else 1) for fake, count in ((0, 3), (1, 5))}
+        y = np.concatenate([y, [0, 0, 1, 1]])
+        p = np.concatenate([p, [2, -1, 2, -1]])
+        weight = np.concatenate([np.ones(len(p) - 4), np.repeat([worth[0], worth[1]], 2) / 2])
+        for key, value in expect(y, p, weight).items():
+            assert found[level][key]["value"] == pytest.approx(value, abs=1e-12), (level, key)
+
+
+def test_a_pair_with_a_coin_counts_one_half():
+    label, prob, video = predictions(seed=1)
+    plain = evaluate(label, prob, video, bootstrap=0)
+    found = evaluate(label, prob, video, bootstrap=0, coins=(4, 6))
+    real, fake = plain["counts"]["videos_real"], plain["counts"]["videos_fake"]
+    pairs = (real + 4) * (fake + 6)
+    auc = (plain["video"]["auc"]["value"] * real * fake + (pairs - real * fake) / 2) / pairs
+    assert found["video"]["auc"]["value"] == pytest.approx(auc, abs=1e-12)
+    assert found["counts"] == plain["counts"], "what has no score is not counted among the scored"
+
+
+def test_intervals_with_coins_hold_the_figure_and_one_class_has_none_of_the_other():
+    label, prob, video = predictions()
+    found = evaluate(label, prob, video, bootstrap=200, coins=(9, 9))
+    for level in ("frame", "video"):
+        for key, figure in found[level].items():
+            assert figure["low"] <= figure["value"] <= figure["high"], (level, key)
+    merged = evaluate(label, prob, video, bootstrap=200, coins=(9, 9), max_rows=64)["frame"]["auc"]
+    for end in ("low", "high"):
+        assert merged[end] == pytest.approx(found["frame"]["auc"][end], abs=0.01)
+    fakes = evaluate([1, 1], [0.9, 0.8], ["a", "b"], bootstrap=20, coins=(5, 2), one_class=True)
+    assert fakes["video"]["acc"]["value"] == fakes["video"]["acc_fake"]["value"] == 0.75
