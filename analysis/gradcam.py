@@ -4,7 +4,8 @@
 
 Grad-CAM (any network), attention roll-out (transformers), and the detector's own maps (Boundary Mining's W, the frequency
 branches' energies). Faithfulness on fakes: deletion and insertion areas against random order, and the heat inside the true
-manipulation mask against the mask's share of the area.
+manipulation mask against the mask's share of the area. Of a detector of clips: Grad-CAM over time as a filmstrip; places are
+taken away and given back in all frames of a clip at once, by their mean heat.
 """
 
 from __future__ import annotations
@@ -64,7 +65,10 @@ def pick(source: Iterable[Video], faces: int) -> list[tuple[Video, int]]:
 
 
 def explain(detector: Any, chosen: list[tuple[Video, int]]) -> list[dict[str, Any]]:
-    """Return `{"video", "image" (3, H, W), "prob", "maps": {name: (H, W)}, "mask"}` of each chosen sample."""
+    """Return `{"video", "image" (3, H, W), "prob", "maps": {name: (H, W)}, "mask"}` of each chosen sample.
+
+    Of a clip `(T, 3, H, W)` maps and mask are `(T, H, W)`.
+    """
     import torch
 
     from prediction.saliency import all_maps
@@ -74,7 +78,7 @@ def explain(detector: Any, chosen: list[tuple[Video, int]]) -> list[dict[str, An
     for video, position in chosen:
         image = video.image[position : position + 1]
         maps = {name: heat[0] for name, heat in all_maps(detector, torch.from_numpy(image)).items()}
-        mask = None if video.mask is None or not video.mask[position].any() else video.mask[position, 0]
+        mask = None if video.mask is None or not video.mask[position].any() else video.mask[position][..., 0, :, :]
         prob = float(predict_images(detector, image, 1)[0])
         found.append(
             {"video": video, "position": position, "image": image[0], "prob": prob, "maps": maps, "mask": mask}
@@ -90,6 +94,7 @@ def faithfulness(detector: Any, explained: list[dict[str, Any]], seed: int = 0) 
     import numpy as np
 
     from analysis.measures.faithfulness import GRID, cell_order, deletion_insertion, mass_inside
+    from analysis.reporting.filmstrip import over_time
     from common.progress import Progress
 
     rows = []
@@ -99,7 +104,9 @@ def faithfulness(detector: Any, explained: list[dict[str, Any]], seed: int = 0) 
         chance = [deletion_insertion(detector, entry["image"], rng.permutation(GRID * GRID)) for _ in range(3)]
         random = np.mean(chance, axis=0)
         for name, heat in entry["maps"].items():
-            areas = deletion_insertion(detector, entry["image"], cell_order(heat)) if heat.any() else (None, None)
+            areas = (None, None)
+            if heat.any():
+                areas = deletion_insertion(detector, entry["image"], cell_order(over_time(heat)))
             masked = entry["mask"] is not None and heat.any()
             mass = mass_inside(heat, entry["mask"]) if masked else (None, None)
             frame = int(entry["video"].frame[entry["position"]])
@@ -109,8 +116,13 @@ def faithfulness(detector: Any, explained: list[dict[str, Any]], seed: int = 0) 
 
 
 def draw(explained: list[dict[str, Any]], stem: Path) -> list[Path]:
-    """Draw a row per face: the face, the true mask where there are masks, and each map over the face."""
+    """Draw a row per face: the face, the true mask where there are masks, and each map over the face; of clips a filmstrip."""
     from common import style
+
+    if explained[0]["image"].ndim == 4:
+        from analysis.reporting.filmstrip import filmstrip
+
+        return filmstrip(explained, stem)
 
     names = list(dict.fromkeys(name for entry in explained for name in entry["maps"]))
     masks = any(entry["mask"] is not None for entry in explained)

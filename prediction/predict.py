@@ -1,6 +1,7 @@
 """Say what a trained detector makes of pictures and videos.
 
 python prediction/predict.py clip.mp4 face.jpg --run logs/clip_crossdomain/2026-01-01-12-00-00
+python prediction/predict.py clip.mp4 --run logs/i3d/2026-01-01-12-00-00 --num_frames 128 --timeline figures
 python prediction/predict.py clip.mp4 --detector_path training/config/detector/xception.yaml --weights_path xception.pth
 """
 
@@ -32,7 +33,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--num_frames", type=whole(), default=32, metavar="N", help="frames looked at in a video (default 32)"
     )
-    p.add_argument("--json", metavar="FILE", help="write the scores of all frames there")
+    p.add_argument("--json", metavar="FILE", help="write the scores of all frames or clips there")
+    p.add_argument(
+        "--timeline", metavar="DIR", help="draw each video's scores over time there, with the figures beside as CSV"
+    )
     p.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
     add_set(p)
     add_common(p)
@@ -45,13 +49,14 @@ def main() -> int:
     from common.errors import ConfigError, DataError
     from common.io import atomic_write
     from prediction.predictor import Predictor, to_json
+    from prediction.timeline import write_timeline
 
     if args.num_frames < 1:
         raise ConfigError(f"--num_frames {args.num_frames} is too few; look at one frame at least")
     predictor = Predictor(args.detector_path, args.weights_path, args.device, args.set)
     print(predictor.describe())
     verdicts, unread = [], 0
-    for path in args.files:
+    for number, path in enumerate(args.files, 1):
         try:
             verdict = predictor.predict(path, args.num_frames)
         except DataError as error:
@@ -60,6 +65,9 @@ def main() -> int:
             continue
         verdicts.append(verdict)
         print(f"{path}: {_words(verdict)}", flush=True)
+        if args.timeline and verdict.level == "video" and verdict.scores:
+            for written in write_timeline(verdict, Path(args.timeline), number):
+                print(written)
     if args.json:
         atomic_write(Path(args.json), to_json(verdicts))
     return 2 if unread else 0
@@ -71,6 +79,10 @@ def _words(verdict) -> str:
         return f"{text} ({verdict.damage})" if verdict.damage else text
     side = f"{'fake' if verdict.fake else 'real'} at the {verdict.level} threshold {verdict.threshold:.3f}"
     scored = f"{len(verdict.scores)} scored of {verdict.looked} looked at"
+    if verdict.scores[0].last is not None:
+        scored = (
+            f"{len(verdict.scores)} clip{'s' * (len(verdict.scores) > 1)} scored, {verdict.looked} frames looked at"
+        )
     text = f"the detector's score {verdict.prob:.3f}, called {side} ({scored})"
     return f"{text}; {verdict.damage}" if verdict.damage else text
 

@@ -33,16 +33,19 @@ class FrameScore:
     """A scored face, or for a video detector the first of a clip's faces.
 
     Attributes:
-        frame: its number in the video; 0 for a picture.
+        frame: its number in the video, or of a clip's first face; 0 for a picture.
         prob: fake probability in [0, 1].
         box: left, top, right, bottom of the face in pixels of the frame.
         time: seconds from the video's first frame; None for a picture, or where the file does not tell.
+        last: number of a clip's last face; None for a single one. until: its time, as `time`.
     """
 
     frame: int
     prob: float
     box: tuple[float, float, float, float]
     time: float | None = None
+    last: int | None = None
+    until: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Verdict:
 
     Attributes:
         path: the file.
-        prob: mean fake probability over its faces; None where no face was found.
+        prob: mean fake probability over its faces or clips; None where no face was found.
         threshold: above which `prob` is called fake.
         looked: how many frames were looked at. scores: of those with a face.
         damage: the decoder's complaint where some frames could not be read, else empty.
@@ -214,21 +217,36 @@ class Predictor:
         if not faces:
             return Verdict(name, None, looked=looked, damage=damage, **vars(self.points[level]))
         crops = np.stack([face.crop for face in faces])
-        first = faces
+        first: list[Face] = faces
+        ends: Sequence[Face | None] = [None] * len(faces)
+        from training.dataset.sampling import spread_clips
+
         length = self.config.clip_size if self.config.video_mode else None
         if length:
-            clips = len(faces) // length
-            if not clips:
+            if level == "frame":
+                raise DataError(
+                    f"{name} is one picture, but {self.detector.name} judges clips of {length}; give it a video"
+                )
+            starts = spread_clips(np.array([len(faces)]), len(faces), length)[1]
+            if not len(starts):
                 raise DataError(
                     f"{name} shows {len(faces)} faces, but {self.detector.name} judges clips of {length}; look at more frames"
                 )
-            crops = crops[: clips * length].reshape(clips, length, *crops.shape[1:])
-            first = faces[: clips * length : length]
+            crops = np.stack([crops[start : start + length] for start in starts])
+            first, ends = [faces[start] for start in starts], [faces[start + length - 1] for start in starts]
         probs = self.score(crops)
         boxes = [tuple(float(value) for value in face.box[:4]) for face in first]
+        moments = times or {}
         scores = [
-            FrameScore(face.frame, float(prob), box, (times or {}).get(face.frame))  # type: ignore[arg-type]  # four numbers each
-            for face, prob, box in zip(first, probs, boxes, strict=True)
+            FrameScore(
+                face.frame,
+                float(prob),
+                box,  # type: ignore[arg-type]  # four numbers each
+                moments.get(face.frame),
+                None if end is None else end.frame,
+                None if end is None else moments.get(end.frame),
+            )
+            for face, end, prob, box in zip(first, ends, probs, boxes, strict=True)
         ]
         told = vars(self.points[level])
         return Verdict(name, mean_score(probs), looked=looked, scores=scores, damage=damage, **told)

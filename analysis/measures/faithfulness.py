@@ -21,8 +21,9 @@ def cell_order(heat: NDArray, cells: int = GRID) -> NDArray[np.int64]:
 def deletion_insertion(
     detector: Any, image: NDArray[np.uint8], order: NDArray[np.int64], steps: int = 10, cells: int = GRID
 ) -> tuple[float, float]:
-    """Return the areas under the deletion and the insertion curve of one image `(3, H, W)` (Petsiuk et al., BMVC 2018).
+    """Return the areas under the deletion and the insertion curve of one image or clip (Petsiuk et al., BMVC 2018).
 
+    Of a clip `(T, 3, H, W)` a cell is a place in all frames; an image is `(3, H, W)`.
     Cells are blurred away (deletion) or given back to the blurred image (insertion) in `order`, and the fake probability is
     followed over the share of cells. A faithful map has a low deletion area and a high insertion area, if the image is fake.
     """
@@ -30,9 +31,11 @@ def deletion_insertion(
 
     from prediction.trained import predict_images
 
-    height, width = image.shape[1:]
-    pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
-    blurred = cv2.GaussianBlur(pixels, (0, 0), max(height, width) / 16).transpose(2, 0, 1)
+    height, width = image.shape[-2:]
+    blurred = np.empty_like(image)
+    for place, frame in zip(blurred.reshape(-1, 3, height, width), image.reshape(-1, 3, height, width), strict=True):
+        pixels = np.ascontiguousarray(frame.transpose(1, 2, 0))
+        place[:] = cv2.GaussianBlur(pixels, (0, 0), max(height, width) / 16).transpose(2, 0, 1)
     code = (np.arange(height) * cells // height)[:, None] * cells + (np.arange(width) * cells // width)[None]
     rank = np.empty(cells * cells, np.int64)
     rank[order] = np.arange(cells * cells)
@@ -40,7 +43,8 @@ def deletion_insertion(
     hot = [(rank < round(share * cells * cells))[code] for share in shares]  # (H, W) each
     deleted = np.stack([np.where(mask, blurred, image) for mask in hot])
     inserted = np.stack([np.where(mask, image, blurred) for mask in hot])
-    prob = predict_images(detector, np.concatenate([deleted, inserted]), 32)
+    at_once = 32 if image.ndim == 3 else max(1, 32 // len(image))
+    prob = predict_images(detector, np.concatenate([deleted, inserted]), at_once)
     return float(np.trapezoid(prob[: steps + 1], shares)), float(np.trapezoid(prob[steps + 1 :], shares))
 
 

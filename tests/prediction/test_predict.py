@@ -15,6 +15,7 @@ from common.errors import DataError, WeightsError
 from common.io import write_json
 from prediction import predict as program
 from prediction.predictor import Verdict, to_json
+from prediction.timeline import write_timeline
 from preprocessing.demo import build
 from preprocessing.demo.build import Size
 from preprocessing.faces.tracking import faces_of_video
@@ -249,6 +250,52 @@ def test_the_command_judges_what_it_can_and_names_what_it_cannot(run, video, tmp
     low = ask(capsys, video, "--run", run, "--device", "cpu", "--set", "data.max_pixels=1000")
     assert low[0] == 2
     assert "face.mp4 says it has 320x240 pixels" in low[2]
+
+
+class Flicker(torch.nn.Module):
+    """A detector of clips: fake is what changes from frame to frame."""
+
+    name, asked = "flicker", 0
+
+    def prepare(self, batch):
+        return {"image": batch["image"].float() / 255}
+
+    def forward(self, batch, inference=False):
+        self.asked += len(batch["image"])
+        return {"prob": batch["image"].flatten(2).mean(2).std(1).clamp(0, 1)}  # (B, T, 3, H, W) → (B,)
+
+
+def test_a_video_is_judged_clip_by_clip_and_drawn_over_time(run, video, tmp_path):
+    """Seven faces make two clips of three, spread as in testing; each is scored once."""
+    predictor = Predictor(run, device="cpu")
+    predictor.config = predictor.config.model_copy(update={"video_mode": True, "clip_size": 3})
+    predictor.detector = Flicker()
+    verdict = predictor.predict(video, 7)
+    faces = faces_of_video(video, num_frames=7)
+    clips = np.stack([np.stack([face.crop for face in faces[start : start + 3]]) for start in (0, 4)])
+    assert predictor.detector.asked == 2
+    assert [score.prob for score in verdict.scores] == pytest.approx(predictor.score(clips).tolist())
+    assert verdict.prob == pytest.approx(np.mean([score.prob for score in verdict.scores]))
+    spans = [(faces[start].frame, faces[start + 2].frame) for start in (0, 4)]
+    assert [(score.frame, score.last) for score in verdict.scores] == spans
+    assert [row["last"] for row in json.loads(to_json([verdict]))[0]["scores"]] == [last for _, last in spans]
+    assert "(2 clips scored, 7 frames looked at)" in program._words(verdict)
+    table, *figures = write_timeline(verdict, tmp_path, 3)
+    assert sorted(path.name for path in figures) == ["03_face.pdf", "03_face.png"]
+    lines = [line.split(",") for line in table.read_text().splitlines()]
+    assert lines[0] == ["first_frame", "last_frame", "from_s", "to_s", "prob"]
+    assert [(int(a), int(b)) for a, b, *_ in lines[1:]] == spans
+    assert [float(line[4]) for line in lines[1:]] == pytest.approx([score.prob for score in verdict.scores])
+    assert float(lines[2][2]) == pytest.approx(verdict.scores[1].time, abs=1e-3)
+    with pytest.raises(DataError, match="is one picture, but flicker judges clips of 3; give it a video"):
+        predictor.predict_image(person())
+
+
+def test_single_frames_are_drawn_over_time_too(run, video, tmp_path):
+    verdict = Predictor(run, device="cpu").predict(video, 3)
+    table = write_timeline(verdict, tmp_path)[0].read_text().splitlines()
+    assert [line.split(",")[0] for line in table[1:]] == [line.split(",")[1] for line in table[1:]]
+    assert len(table) == 4
 
 
 def test_too_few_faces_for_a_clip_are_said(run, video):

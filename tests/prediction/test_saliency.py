@@ -1,22 +1,23 @@
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from analysis.gradcam import faithfulness, pick, summary
+from analysis.gradcam import draw, explain, faithfulness, pick, summary
 from analysis.measures.faithfulness import GRID, cell_order, deletion_insertion, mass_inside
 from prediction.saliency import all_maps, attention_rollout, fake_logit, grad_cam, own_maps
 from prediction.trained import Video
 
 
 class Wrapped(nn.Module):
-    """A detector around a classifier of normalised images."""
+    """A detector around a classifier of images of values from 0 to 1."""
 
     def __init__(self, network):
         super().__init__()
-        self.network = network
+        self.network, self.config = network, getattr(network, "config", None)
 
     def prepare(self, batch):
         return {**batch, "image": batch["image"].float() / 255}
@@ -114,6 +115,69 @@ def test_maps_leave_no_trace(image):
     assert all(p.grad is None for p in detector.parameters())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in detector.modules())
     torch.testing.assert_close(detector({"image": image.float() / 255})["prob"], before)
+
+
+class Bright(nn.Module):
+    """Fake is what is bright; the last layer with places holds those of a clip `(B, 4, 3, 32, 32)` in one way or another."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.way, self.config = way, SimpleNamespace(thumbnail_rows=2 if way == "thumbnail" else None)
+        self.pool = (nn.AvgPool3d if way == "volume" else nn.AvgPool2d)((1, 4, 4) if way == "volume" else 4)
+        self.last, self.dropout = nn.ReLU(), nn.Dropout(0.5)
+
+    def forward(self, clip):
+        x = clip.mean(2, keepdim=True).repeat(1, 1, 8, 1, 1) - 0.5  # (B, T, 8, 32, 32)
+        if self.way == "volume":
+            x = self.pool(x.transpose(1, 2))  # (B, 8, T, 8, 8)
+        elif self.way == "thumbnail":
+            x = self.pool(x.unflatten(1, (2, 2)).permute(0, 3, 1, 4, 2, 5).reshape(len(x), 8, 64, 64))  # (B, 8, 16, 16)
+        else:
+            x = self.pool(x.flatten(0, 1))  # (B T, 8, 8, 8)
+        if self.way == "channels last":
+            x = x.permute(0, 2, 3, 1)[..., :6].repeat(1, 1, 1, 2)
+        if "tokens" in self.way:
+            x = x.flatten(2).transpose(1, 2)  # (B T, 64, 8)
+        if self.way == "tokens in a row":
+            x = x.unflatten(0, (len(clip), 4)).flatten(1, 2)  # (B, T 64, 8)
+        x = self.last(x).reshape(len(clip), -1).mean(1)
+        self.dropout(x.detach().view(-1, 1, 1, 1).expand(-1, 8, 5, 5).clone().requires_grad_())
+        return torch.stack([-x, x], dim=1)
+
+
+@pytest.mark.parametrize(
+    "way", ["volume", "frames in the batch", "channels last", "tokens in the batch", "tokens in a row", "thumbnail"]
+)
+def test_grad_cam_over_time_finds_frame_and_place(way):
+    clip = torch.zeros((2, 4, 3, 32, 32), dtype=torch.uint8)
+    clip[0, 2, :, :16, 16:] = 250
+    clip[1, 1, :, 16:, :16] = 200
+    clip[1, 3, :, 16:, :16] = 250
+    heat = grad_cam(Wrapped(Bright(way)).eval(), clip)
+    assert heat.shape == (2, 4, 32, 32)
+    assert heat.max(axis=(1, 2, 3)) == pytest.approx([1, 1]), "one scale for all frames of a clip"
+    assert heat[0, 2, 2:14, 18:30].min() > 0.9
+    assert heat[1, 3, 18:30, 2:14].min() > 0.9
+    assert 0.1 < heat[1, 1, 18:30, 2:14].mean() < 0.8
+    for row, frames in ((0, [0, 1, 3]), (1, [0, 2])):
+        assert heat[row, frames, 4:28, 4:28].max() < 0.2
+
+
+def test_clips_are_drawn_as_filmstrips_and_measured(tmp_path):
+    clip = np.zeros((1, 4, 3, 32, 32), np.uint8)
+    clip[0, :, :, :16, 16:] = 250
+    mask = np.zeros((1, 4, 1, 32, 32), np.uint8)
+    mask[..., :16, 16:] = 1
+    detector = Wrapped(Bright("volume")).eval()
+    detector.config = None
+    (entry,) = explained = explain(detector, pick([Video("1/0", 1, 1, np.arange(1), clip, mask)], 1))
+    assert entry["maps"]["Grad-CAM"].shape == entry["mask"].shape == (4, 32, 32)
+    (row,) = faithfulness(detector, explained)
+    assert row["deletion"] < row["deletion_random"]
+    assert row["insertion"] > row["insertion_random"]
+    assert row["mass"] > 0.8
+    assert row["chance"] == 0.25
+    assert [path.name for path in draw(explained, tmp_path / "strip")] == ["strip.png", "strip.pdf"]
 
 
 def test_no_layer_with_places_no_map(image):
