@@ -76,15 +76,7 @@ class Loader:
         self.reader = FrameReader(index, storages, config, augment=self._training and config.use_data_augmentation)
         self.skipped: list[str] = []
         self.too_short = self.recipe.too_short()
-        if self.too_short:
-            log.warning(
-                "%d of %d %s videos have fewer than %s frames and give no clip: %s",
-                len(self.too_short),
-                len(index),
-                split,
-                config.clip_size,
-                ", ".join(self.too_short),
-            )
+        self._said_short = False
         self.epoch = self.start = 0
         self.start_method: str | None = None
         self._batch = self._draws_per_batch()
@@ -166,6 +158,7 @@ class Loader:
         """
         if self._loader is None:
             self._loader = self._torch_loader()
+        self._name_short_videos()
         with self._deaths_named(), deaths_found_by_asking():
             iterator = iter(self._loader)
         while True:
@@ -176,6 +169,19 @@ class Loader:
             batch, failures = answer
             self._account(failures)
             yield batch
+
+    def _name_short_videos(self) -> None:
+        """Say once, at the first reading and thus in the run's log, which videos give no clip."""
+        if self.too_short and not self._said_short:
+            log.warning(
+                "%d of %d %s videos have fewer than %s frames and give no clip: %s",
+                len(self.too_short),
+                len(self.index),
+                self.split,
+                self.config.clip_size,
+                ", ".join(self.too_short),
+            )
+        self._said_short = True
 
     @contextmanager
     def _deaths_named(self) -> Iterator[None]:

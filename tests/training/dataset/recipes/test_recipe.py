@@ -222,6 +222,7 @@ def test_videos_shorter_than_a_clip_are_counted_and_named_once(paths, tmp_path, 
     for epoch in (0, 1):
         loader.set_epoch(epoch)
         assert not {0, 4} & set(loader.draws()[0][:, 0].tolist())
+        assert len(list(loader)) == 1
     names = [index.video_id(0), index.video_id(4)]
     assert loader.too_short == names
     said = f"2 of 7 train videos have fewer than 3 frames and give no clip: {', '.join(names)}"
