@@ -2,12 +2,13 @@
 
     {"dataset": "Mine",
      "crops": {"finder": "hog", "predictor": "shape_predictor_81_face_landmarks.dat", "scale": 1.3, "size": 256, "version": 1},
-     "labels": {"Mine_real": {"test": {"expected": 20, "frames": 17, "no_face": ["a"], "unreadable": ["b"], "absent": ["c"]}}}}
+     "labels": {"Mine_real": {"test": {"expected": 20, "frames": 17, "no_face": ["a"], "unreadable": ["b"],
+                                     "to_do": [], "absent": ["c"]}}}}
 
 label → split → [compression] → counts, as in the index. `expected` are the videos that stand on the disk, in the manifest or in
 the dataset's own lists, and no fewer than were published; `frames` have an entry in the index. The names are those that are
-known: `absent` are the others, which were never preprocessed, lost their frames, or are not here at all. The coverage of an index
-without such a file, as DeepfakeBench's own are, is unknown.
+known: `to_do` lie there and were not preprocessed; `absent` are the others, which lost their frames or are not here at all. The
+coverage of an index without such a file, as DeepfakeBench's own are, is unknown.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from typing import Any
 from common.errors import DataError
 from common.io import read_json
 
-WHY = ("no_face", "unreadable", "absent")
-"""Why a video has no frames."""
+WHY = ("no_face", "unreadable", "to_do", "absent")
+"""Why a video has no frames; `to_do` lies there and was not preprocessed, to a test it is as absent as what is not there."""
 Crops = dict[str, Any]
 
 

@@ -50,7 +50,8 @@ class Census:
 
     def others(self, group: Group, found: FoundFrames) -> None:
         """Count the videos of a group that have no frames, and remember how the faces of the others were cut."""
-        keys = self._known(group, aligned=found.aligned and not found.missing)
+        here = set() if found.aligned and not found.missing else set(self._rules.on_disk(self._root, group))
+        keys = self._known(group, here)
         have = {video.name for video in found.videos}
         for name in have & keys.keys():
             cut = _cut(self._entries.get(keys[name], {}))
@@ -58,13 +59,15 @@ class Census:
                 self._cuts.append(cut)
         empty = [PurePosixPath(path).name for path in found.left_out.get(NO_FRAMES, [])]
         for name in sorted({*keys, *self._listed.pop(group, []), *empty} - have):
-            self._missing(group, name, self._entries.get(keys.get(name, ""), {}).get("state"))
+            key = keys.get(name, "")
+            state = _STATES.get(self._entries.get(key, {}).get("state", ""))
+            self._missing(group, name, state or ("to_do" if key in here else "absent"))
 
     def close(self) -> None:
         """Count what only lists name, of groups without a folder, and what was published."""
         for group, names in self._listed.items():
             for name in dict.fromkeys(names):
-                self._missing(group, name, None)
+                self._missing(group, name, "absent")
         record = record_of(self._dataset)
         for label, splits in (record.counts if record else {}).items():
             for split, count in splits.items():
@@ -81,21 +84,20 @@ class Census:
             merged[key] = values[0] if len(values) == 1 else sorted(values, key=str)
         return merged or None
 
-    def _known(self, group: Group, aligned: bool) -> dict[str, str]:
-        """Return name → key in the manifest of the videos on disk and in manifests."""
-        sources = [] if aligned else self._rules.on_disk(self._root, group)
-        keys = sorted({*sources, *self._keys.get(group, ())})
+    def _known(self, group: Group, here: set[str]) -> dict[str, str]:
+        """Return name → key in the manifest of the videos that lie `here` and of those in manifests."""
+        keys = sorted({*here, *self._keys.get(group, ())})
         names = unique_names([Path(key).relative_to(group.folder) for key in keys])
         return dict(zip(names, keys, strict=True))
 
-    def _missing(self, group: Group, name: str, state: str | None) -> None:
+    def _missing(self, group: Group, name: str, why: str) -> None:
         try:
             facts = self._describe(group, name)
         except DataError:  # a video that no list knows: with frames it would be an error, without any it is nobody's
             return
         for slot in self._slots(group, facts):
             slot["expected"] += 1
-            slot[_STATES.get(state or "", "absent")].append(name)
+            slot[why].append(name)
 
     def _slots(self, group: Group, facts: Facts) -> list[Tree]:
         found = []
@@ -154,9 +156,9 @@ def lines(tree: Tree, all_of_them: bool = False) -> list[str]:
 
 
 def _why(slot: Tree) -> str:
-    words = {"no_face": "without a face", "unreadable": "unreadable"}
+    words = {"no_face": "without a face", "unreadable": "unreadable", "to_do": "to be preprocessed"}
     told = [f"{len(slot[key])} {word} ({some(slot[key])})" for key, word in words.items() if slot[key]]
-    absent = slot["expected"] - slot["frames"] - len(slot["no_face"]) - len(slot["unreadable"])
+    absent = slot["expected"] - slot["frames"] - sum(len(slot[key]) for key in words)
     if absent:
         named = f" ({some(slot['absent'])})" if slot["absent"] else ""
         told.append(f"{absent} absent{named}")

@@ -63,6 +63,7 @@ def build_index(
     groups: list[Group],
     prefix: str | None = None,
     as_deepfakebench: bool = False,
+    may_be_empty: bool = False,
 ) -> IndexReport:
     """Index the frames below `root`.
 
@@ -74,6 +75,7 @@ def build_index(
         prefix: what stands before each path inside the dataset's folder; None: the folder's name, so that paths
             are relative to the rgb_dir that contains it.
         as_deepfakebench: reproduce that project's splits, faults included.
+        may_be_empty: to have no frames at all is no error.
 
     Raises:
         DataError: no group has frames, a split file is missing, or a video stands in none.
@@ -113,7 +115,7 @@ def build_index(
             report.frames += len(video.files)
         if group.compression and group.label:
             _slots(index, group.label, group.compression)
-    if not report.videos:
+    if not report.videos and not may_be_empty:
         raise DataError(
             f"{root} holds no frames of {dataset}; run preprocess.py first, or point dataset_root_path at its output"
         )

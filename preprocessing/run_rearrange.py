@@ -41,7 +41,8 @@ def rearrange(
     groups = chosen_groups(rules, root, dataset_name, comp, perturbation)
     given = str(dataset_root_path).rstrip("/")
     prefix = f"{given}/{folder}" if (Path(given) / folder).is_dir() else given
-    report = build_index(rules, root, dataset_name, groups, prefix if as_deepfakebench else None, as_deepfakebench)
+    given_prefix = prefix if as_deepfakebench else None
+    report = build_index(rules, root, dataset_name, groups, given_prefix, as_deepfakebench, may_be_empty=check)
     if check:
         for line in [*report.counted, *(f"note: {note}" for note in report.summary())]:
             say(line)

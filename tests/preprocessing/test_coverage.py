@@ -53,13 +53,15 @@ def test_a_video_without_a_face_is_counted_and_never_indexed(own, capsys):
     assert found.crops == {"finder": "hog", "predictor": "p81.dat", "scale": 1.3, "size": 256, "version": 1}
 
 
-def test_videos_that_still_lie_there_are_absent(own):
+def test_videos_that_lie_there_are_to_do(own, capsys):
     for name in ("a", "d"):
         (own / "Mine/real" / f"{name}.mp4").write_bytes(b"")
     _, found = index_of(own, "Mine", layout="custom")
     assert found.of("test")["Mine_real"] == Slot(4, 1, 1, 1)
     assert found.of("test")["Mine_real"].absent == 1
-    assert found.labels["Mine_real"]["test"]["absent"] == ["d"]
+    assert found.labels["Mine_real"]["test"]["to_do"] == ["d"]
+    assert found.labels["Mine_real"]["test"]["absent"] == []
+    assert "1 to be preprocessed (d)" in capsys.readouterr().out
 
 
 def test_lost_frames_are_absent_whatever_the_manifest_says(own):
@@ -166,6 +168,18 @@ def test_check_counts_and_writes_nothing(own, capsys):
     (own / "Mine/manifest.jsonl").unlink()
     assert main(words) == 0
     assert "every expected video has frames" in capsys.readouterr().out
+
+
+def test_a_download_is_checked_before_anything_is_preprocessed(tmp_path, capsys):
+    base = tmp_path / "FaceForensics++"
+    plant(base, {"train.json": "[]", "val.json": "[]", "test.json": '[["000", "001"]]'})
+    video = base / "original_sequences/youtube/c23/videos/000.mp4"
+    video.parent.mkdir(parents=True)
+    video.write_bytes(b"")
+    assert main(["--dataset_name", "FaceForensics++", "--dataset_root_path", str(tmp_path), "--check"]) == 1
+    assert (
+        "FF-real, test, c23: 0 of 140 videos; 1 to be preprocessed (000), 139 absent (001)" in capsys.readouterr().out
+    )
 
 
 def test_a_reproduced_index_has_no_coverage_and_keeps_none(own):
