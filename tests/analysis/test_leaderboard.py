@@ -227,6 +227,9 @@ def test_one_set_under_two_names_is_the_same_set(make_run_dir):
     runs[1].datasets["FaceForensics++_c23"]["coverage"] = {"videos": "other"}
     with pytest.raises(DataError, match=r"different videos of FF\+\+_c23"):
         alike(runs)
+    drop(runs[0].path, "FaceForensics++", "000")
+    found = alike([open_run(run.path) for run in runs], common=True)
+    assert found.notes == ["Of FF++_c23 only the 39 videos that every run scored count."]
 
 
 def with_coverage(run, missing="exclude"):
