@@ -8,8 +8,8 @@ What differs from the paper: Adam at one rate for all, where the authors take SG
 from DeepfakeBench: nothing. Its file names no weights that exist; those here are what its code asks for by such a name.
 Clips of other lengths or sizes than the weights' have their embeddings of time and place interpolated.
 
-Input 8 × 224 × 224. 121.3 M parameters, 195.8 G multiply-adds per clip. On one thread of a CPU 0.13 clips/s, the process at
-1.4 GB; a training step of one clip, Adam's moments included, takes 26 s and 3.5 GB (`grad_checkpointing: true`: 31 s, 3.2 GB).
+Input 8 × 224 × 224. 121.3 M parameters, 195.8 G multiply-adds per clip; on one core of an AMD EPYC 0.13 clips/s with
+1.4 GB, and a training step of one clip takes 26 s and 3.5 GB (31 s and 3.2 GB with `grad_checkpointing`).
 """
 
 from __future__ import annotations

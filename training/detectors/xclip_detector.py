@@ -11,7 +11,8 @@ between all frames (name such weights and set the key); Adam at one rate for all
 [-1, 1] instead of CLIP's own statistics. What differs from DeepfakeBench: what has no effect on any answer is frozen (the first
 block's messages are alike in all frames, so that nobody chooses among them); its file names no weights that exist.
 
-Input 32 × 224 × 224.
+Input 32 × 224 × 224. 122.9 M parameters, 143.2 G multiply-adds per clip; on one core of an AMD EPYC 0.17 clips/s with 1.4 GB,
+and a training step of one clip takes 17 s and 2.9 GB.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class Xclip(VideoTransformerDetector):
     )  # fmt: skip
     card = DetectorCard(
         "X-CLIP", "video", "Expanding Language-Image Pretrained Models for General Video Recognition", 2022,
-        "https://arxiv.org/abs/2208.02816", "outputs and losses of DeepfakeBench",
+        "https://arxiv.org/abs/2208.02816", "outputs of DeepfakeBench",
     )  # fmt: skip
 
     def __init__(self, config: XclipConfig, data_info: DataInfo | None = None, pretrained: bool = True):
