@@ -126,6 +126,7 @@ FIRST_STEPS = {
         **dict.fromkeys(("teacher", "student", "real_encoder"), "test_efficientnet"), "domains": 1, "resolution": 32,
     },
     **{name: tiny(name) for name in VIDEO_TRANSFORMERS},
+    "stil": {"backbone_name": "scnet_tiny", "resolution": 64, "clip_size": 3},
     "tall": {
         "embed_dim": 16, "depths": [2, 1, 1, 1], "num_heads": [1, 2, 2, 2], "resolution": 32, "drop_path_rate": 0.0,
     },
@@ -136,7 +137,7 @@ ROLES = {"lsda": {"roles": 2, "chance": torch.arange(4).repeat(2), "label": torc
 LATER = {"uia_vit": 1}
 
 # Without BatchNorm their activations grow, and with them what single precision rounds off.
-IN_DOUBLE = {"rfm"}
+IN_DOUBLE = {"rfm", "stil"}
 
 
 def first_step(process: Process, name: str) -> dict:

@@ -19,6 +19,7 @@ _PUBLISHED = {
     "resnet34.tv_in1k": ("resnet34-b627a593.pth", "resnet34-333f7ec4.pth"),
     "resnet50.tv_in1k": ("resnet50-0676ba61.pth", "resnet50-19c8e357.pth"),
     "vgg19.tv_in1k": ("vgg19-dcbb9e9d.pth",),
+    "scnet50_v1d": ("scnet50_v1d-4109d1e1.pth",),
     "swin_base_patch4_window7_224.ms_in22k": ("swin_base_patch4_window7_224_22k.pth",),
     "vit_base_patch16_224.orig_in21k_ft_in1k": ("jx_vit_base_p16_224-80ecf9dd.pth",),
     **{f"hrnet_w{w}.ms_in1k": (f"hrnetv2_w{w}_imagenet_pretrained.pth",) for w in (18, 30, 32, 40, 44, 48, 64)},
@@ -30,6 +31,7 @@ def load_pretrained(
     wish: str | None,
     architecture: str,
     *,
+    miss: Iterable[str] = (),
     ignore: Iterable[str] = (),
     convert: Callable[[State], State] | None = None,
 ) -> None:
@@ -40,6 +42,7 @@ def load_pretrained(
         wish: a file (also by its bare name in `training/pretrained/`), a tag of timm such as `hrnet_w48.ms_in1k`, whose file
             `training/pretrained/<tag>.safetensors` is preferred to a download; null: the trunk stays as it is.
         architecture: timm's name of the trunk, which the tag must be of.
+        miss: regular expressions of keys of the trunk that the weights need not have (what a detector adds to it).
         ignore: regular expressions of keys that have no place in the trunk (its classifier).
         convert: translates other names than timm's.
 
@@ -50,7 +53,7 @@ def load_pretrained(
         return
     given = local_trunk(wish)
     state = read_state(given) if given else _download(wish, architecture)
-    assign_state(trunk, state, str(given or wish), may_ignore=tuple(ignore), convert=convert)
+    assign_state(trunk, state, str(given or wish), may_miss=tuple(miss), may_ignore=tuple(ignore), convert=convert)
 
 
 def local_trunk(wish: str) -> Path | None:
@@ -80,6 +83,11 @@ def _download(tag: str, architecture: str) -> State:
     tags = timm.list_pretrained(f"{architecture}.*")
     if tag == architecture and tags:
         tag = tags[0]
+    if tag in _PUBLISHED and not tags:
+        raise WeightsError(
+            f"pretrained: the weights `{tag}` are not fetched; put {_PUBLISHED[tag][0]} into {PRETRAINED_DIR} (address in its "
+            "README.md), or write null to train from scratch"
+        )
     if tag not in tags:
         raise WeightsError(
             f"pretrained: `{tag}` is neither a file (also not in {PRETRAINED_DIR}) nor a tag of {architecture}; "

@@ -27,6 +27,8 @@ def detector(request):
     keys |= tiny(request.param) if request.param in VIDEO_TRANSFORMERS else {}
     if request.param == "tall":
         keys = {"embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 1, 1], "resolution": 32}
+    if request.param == "stil":
+        keys = {"backbone_name": "scnet_tiny"}
     return build(request.param, **keys)
 
 
