@@ -42,6 +42,12 @@ class NotFinite(ProjectError):
         self.values = values
 
 
+def _channels_last(weight: Tensor) -> Tensor:
+    """Return a weight in the memory order that has channels last: kernels over pixels, and over frames and pixels."""
+    order = {4: torch.channels_last, 5: torch.channels_last_3d}.get(weight.ndim, torch.preserve_format)
+    return weight.to(memory_format=order)
+
+
 class PredictAndScore(nn.Module):
     """Detector and losses as one module, so that a wrapper around it sees every parameter that a loss reaches."""
 
@@ -89,7 +95,7 @@ class Stepper:
                 raise ConfigError("sync_batchnorm: PyTorch synchronises BatchNorm on CUDA only; set it to false")
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         if config.channels_last:
-            module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            module._apply(_channels_last)
         self.module: Any = module
         if config.compile:
             backend = "inductor" if config.compile is True else config.compile

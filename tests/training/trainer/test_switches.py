@@ -4,12 +4,15 @@ import math
 
 import pytest
 import torch
+from helpers.clips import clip_batch
+from helpers.detector_checks import build
 from helpers.engine_scenarios import flat, rows, sphere
 from torch import nn
 
 from common.errors import ConfigError
 from training.config.schema import Config
 from training.detectors.base import ClassificationDetector
+from training.detectors.registry import config_class
 from training.trainer.distributed import Process
 from training.trainer.precision import resolve
 from training.trainer.step import Stepper, micro_batches
@@ -107,6 +110,17 @@ def test_channels_last_changes_the_layout_and_not_the_numbers():
     plain, last = train(), train(channels_last=True)
     assert last[0].trunk[3].weight.is_contiguous(memory_format=torch.channels_last)
     assert_same(plain, last)
+
+
+def test_channels_last_takes_kernels_over_frames_too():
+    keys = {"backbone_name": "resnet3d_tiny", "resolution": 32, "clip_size": 4, "dropout": 0.0}
+    detectors = [build("i3d", **keys) for _ in range(2)]
+    losses = []
+    for detector, last in zip(detectors, (False, True), strict=True):
+        config = config_class("i3d")(model_name="i3d", pretrained=None, train_batchSize=2, channels_last=last, **keys)
+        losses.append(Stepper(detector, config, CPU, 4, 4).step(clip_batch(2), 0)[0]["overall"])
+    assert detectors[1].trunk.stem.conv.weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_compile_is_off_by_default_and_gives_the_same_numbers():

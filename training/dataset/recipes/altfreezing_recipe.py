@@ -80,7 +80,10 @@ class AltFreezing(Clips):
             raise DataError(
                 "the recipe `altfreezing` needs real videos in the training split; add datasets to train_dataset"
             )
-        rng, options = draws_rng(seed, epoch), self.options
+        rng, options = (
+            draws_rng(seed, epoch + (1 << 20)),
+            self.options,
+        )  # the clips' places have the epoch's own numbers
         count = max(len(real), len(fake))
         own, recorded = real[rng.permutation(count) % len(real)], np.full((count, 2), -1)
         if len(fake):
