@@ -104,7 +104,7 @@ def faithfulness(detector: Any, explained: list[dict[str, Any]], seed: int = 0) 
         chance = [deletion_insertion(detector, entry["image"], rng.permutation(GRID * GRID)) for _ in range(3)]
         random = np.mean(chance, axis=0)
         for name, heat in entry["maps"].items():
-            areas = (None, None)
+            areas: tuple[float | None, float | None] = (None, None)
             if heat.any():
                 areas = deletion_insertion(detector, entry["image"], cell_order(over_time(heat)))
             masked = entry["mask"] is not None and heat.any()

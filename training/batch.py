@@ -82,7 +82,7 @@ def stack_batch(samples: Sequence[Sample], roles: int) -> Batch:
 
     first = samples[0]
     # Each image is written into its place at once: a batch of clips is large, and would otherwise be copied twice.
-    views = [torch.from_numpy(np.require(s["image"], requirements="CW")).movedim(-1, -3) for s in samples]
+    views = [torch.from_numpy(np.require(s["image"], requirements=["C", "W"])).movedim(-1, -3) for s in samples]
     images = torch.empty((len(views), *views[0].shape), dtype=views[0].dtype)
     for place, view in zip(images, views, strict=True):
         place.copy_(view)
