@@ -11,7 +11,8 @@ SGD, 0.05 along a cosine, 1000 epochs, no decay of norms) is that of the authors
 otherwise (`altfreezing_benchmark.yaml`): clips of 16 frames, Adam, recorded fakes alone. It also switches after the forward
 pass, whose graph has been recorded by then, so that its spatial kernels learn in the first step and never again.
 
-Input 32×224×224. 27.2 M parameters, 113.6 G multiply-adds per clip.
+Input 32×224×224. 27.2 M parameters, 113.6 G multiply-adds per clip; on one core of an AMD EPYC 0.11 clips/s with 1.1 GB, and a
+training step of one clip takes 28 s and 4.1 GB.
 """
 
 from pydantic import Field
