@@ -1,5 +1,6 @@
 """Calls `training/train.py` as a user does: in this process where that suffices, or as a program of its own."""
 
+import json
 import logging
 import os
 import socket
@@ -12,6 +13,7 @@ from pathlib import Path
 import torch
 
 from common import cli
+from helpers.pack import write_pack
 from helpers.signals import heeding
 from training import train
 
@@ -111,3 +113,31 @@ def differences(a: object, b: object, where: str = "") -> list[str]:
     if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
         return [line for i, pair in enumerate(zip(a, b)) for line in differences(*pair, f"{where}/{i}")]
     return [] if a == b else [where]
+
+
+def check_resume(folder: Path, name: str, steps: int, cut: int, frames: int = 4, **keys: object) -> dict:
+    """Train a detector once without a stop, and once from the checkpoint after `cut` steps: both must end with the same bits.
+
+    Args:
+        frames: of each video of the pack that is written for it.
+        keys: of its YAML, besides the data.
+
+    Returns:
+        The content of the checkpoint that was resumed.
+    """
+    settings = {
+        "model_name": name, "pretrained": None, "resolution": 32, "train_dataset": ["FaceForensics++"], "train_batchSize": 4,
+        "workers": 0, "frame_num": {"train": 4, "val": 1, "test": 1}, "label_dict": {"FF-real": 0, "FF-DF": 1, "FF-NT": 1},
+        "rec_iter": 1, "optimizer": {"type": "adam", "adam": {"lr": 0.001}}, **keys, **write_pack(folder, frames=frames),
+    }  # fmt: skip
+    path, whole, parts = folder / "settings.yaml", folder / "whole", folder / "parts"
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    saving = {"max_steps": steps, "save_every_steps": cut, "keep_checkpoints": steps + 1}
+    assert call(arguments(path, whole, **saving)) == 0
+    (kept,) = (file for file in (whole / "checkpoints").glob("last*.pth") if state(file)["step"] == cut)
+    assert call(arguments(path, parts, "--resume", kept, **saving)) == 0
+    one, other = (state(run / "checkpoints" / "last.pth") for run in (whole, parts))
+    assert one["step"] == steps
+    found = differences({**one, "config": None}, {**other, "config": None})
+    assert not found, f"{len(found)} values differ, first {found[0]}"
+    return state(kept)

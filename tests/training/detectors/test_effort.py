@@ -5,9 +5,7 @@ import pytest
 import torch
 from helpers.detector_checks import check_gradients, check_losses, check_outputs, overfit
 from helpers.faces import face_batch
-from helpers.pack import write_pack
-from helpers.training_runs import arguments, call, differences
-from helpers.training_runs import state as content
+from helpers.training_runs import check_resume
 from parity.fill import fill_state_dict, load_golden
 from torch import nn
 
@@ -299,20 +297,7 @@ def test_pefts_osf_would_only_let_lengths_train():
 
 
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path):
-    settings = tmp_path / "settings.yaml"
-    lines = [f"{key}: {value}" for key, value in write_pack(tmp_path).items()]
-    settings.write_text(
-        "model_name: effort\nbackbone_name: tiny\npretrained: null\nresolution: 32\ntrain_dataset: [FaceForensics++]\n"
-        "train_batchSize: 4\nworkers: 0\nframe_num: {train: 4, val: 1, test: 1}\nlabel_dict: {FF-real: 0, FF-DF: 1, FF-NT: 1}\n"
-        "optimizer: {type: adam, adam: {lr: 0.01}}\n" + "\n".join(lines)
-    )
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert call(arguments(settings, whole, "--max_steps", 9)) == 0
-    for steps in (4, 9):
-        assert call(arguments(settings, parts, "--max_steps", steps, "--resume", "auto")) == 0
-    one, other = (content(run / "checkpoints" / "last.pth") for run in (whole, parts))
-    assert one["step"] == other["step"] == 9
-    assert differences(one["model"], other["model"]) == differences(one["optimizer"], other["optimizer"]) == []
+    check_resume(tmp_path, "effort", 9, 4, backbone_name="tiny", optimizer={"type": "adam", "adam": {"lr": 0.01}})
 
 
 def test_mistakes_are_said():

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from helpers.clips import check_resume, clip_batch
+from helpers.clips import clip_batch
 from helpers.detector_checks import build, check_gradients, check_losses, check_outputs, filled, overfit
+from helpers.training_runs import check_resume
 
 from common.errors import ConfigError
 from training.config import load_config
@@ -76,7 +77,8 @@ def test_clips_may_have_any_size(shape):
 
 
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path):
-    check_resume(tmp_path, "i3d", ["backbone_name: resnet3d_tiny", "grad_checkpointing: true", "accumulate: 2"])
+    keys = {"backbone_name": "resnet3d_tiny", "grad_checkpointing": True, "accumulate": 2, "train_batchSize": 2}
+    check_resume(tmp_path, "i3d", 4, 2, frames=6, video_mode=True, clip_size=4, **keys)
 
 
 def test_weights_are_looked_for_under_their_published_name(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers.detector_checks import build, check_gradients, filled, losses_of, overfit
 from helpers.faces import face_batch
+from helpers.training_runs import check_resume
 from parity.fill import load_golden, make_input
 
 from common.errors import ConfigError, DataError, WeightsError
@@ -132,6 +133,11 @@ def test_a_recognisers_first_stages_stay_as_they_came(tmp_path):
     assert all(p.requires_grad for p in published.parameters())
     with pytest.raises(WeightsError, match=r"real_pretrained: there is no file .*null"):
         detector_class("lsda")(config.model_copy(update={"real_pretrained": "nowhere.pth"}))
+
+
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path):
+    # A group a step, 3 steps an epoch: the run is cut in the middle of the second.
+    check_resume(tmp_path, "lsda", 5, 4, train_batchSize=3, resolution=64, **SMALL)
 
 
 def test_learns_a_handful_of_faces():

@@ -5,9 +5,7 @@ import pytest
 import torch
 from helpers.detector_checks import build, check_gradients, check_losses, check_outputs, filled, overfit
 from helpers.faces import face_batch
-from helpers.pack import write_pack
-from helpers.training_runs import arguments, call, differences
-from helpers.training_runs import state as content
+from helpers.training_runs import check_resume
 from parity.fill import fill_state_dict, load_golden
 from sklearn.covariance import LedoitWolf
 
@@ -227,33 +225,11 @@ def test_inference_reads_the_image_only():
     assert alone["localization"].shape == (2, 1, 4, 4)
 
 
-def settings_of(folder):
-    path = folder / "settings.yaml"
-    lines = [f"{key}: {value}" for key, value in write_pack(folder).items()]
-    path.write_text(
-        "model_name: uia_vit\nbackbone_name: vit_tiny_patch16_224\npretrained: null\nresolution: 32\n"
-        "train_dataset: [FaceForensics++]\ntrain_batchSize: 4\nworkers: 0\nframe_num: {train: 4, val: 1, test: 1}\n"
-        "label_dict: {FF-real: 0, FF-DF: 1, FF-NT: 1}\nwarmup_epochs: 0.5\nrec_iter: 1\n"
-        "optimizer: {type: adam, adam: {lr: 0.001}}\n" + "\n".join(lines)
-    )
-    return path
-
-
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path):
     # 7 steps an epoch: Gaussians are fitted after 3 and 6, and the run is cut between them, while they already count.
-    settings, whole, parts = settings_of(tmp_path), tmp_path / "whole", tmp_path / "parts"
-    keys = {"max_steps": 8, "save_every_steps": 5, "keep_checkpoints": 3}
-    assert call(arguments(settings, whole, **keys)) == 0
-    cut = whole / "checkpoints" / "last.2.pth"
-    kept = content(cut)
-    assert kept["step"] == 5
+    kept = check_resume(tmp_path, "uia_vit", 8, 5, backbone_name="vit_tiny_patch16_224", warmup_epochs=0.5)
     assert all(kept["training_state"]["moments"][name]["count"] > 0 for name in ("real", "fake"))
     assert set(kept["training_state"]["gaussians"]) == {"real", "fake"}
-    assert call(arguments(settings, parts, "--resume", cut, **keys)) == 0
-    one, other = (content(run / "checkpoints" / "last.pth") for run in (whole, parts))
-    assert one["step"] == other["step"] == 8
-    for name in ("model", "optimizer", "training_state"):
-        assert differences(one[name], other[name]) == [], name
 
 
 def test_weights_of_the_authors_load_and_others_are_refused(reference):

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.detector_checks import build, check_gradients, check_losses, check_outputs, filled, overfit
-from helpers.pack import write_pack
-from helpers.training_runs import arguments, call, differences
-from helpers.training_runs import state as content
+from helpers.training_runs import check_resume
 from helpers.video import VIDEO_TRANSFORMERS, clip_batch
 from helpers.video import tiny as keys_of
 from parity.fill import load_golden
@@ -172,31 +170,11 @@ def test_the_rate_falls_from_the_head_to_the_embeddings(name):
         assert {lr for key, lr in found.items() if f".{block}." in key} == {0.01 / (4, 2)[block]}
 
 
-def settings_of(name, folder):
-    path = folder / "settings.yaml"
-    lines = [f"{key}: {value}" for key, value in write_pack(folder).items()]
-    path.write_text(
-        f"model_name: {name}\npretrained: null\nresolution: 32\nclip_size: 2\n"
-        f"backbone_config: {keys_of(name)['backbone_config']}\n"
-        "train_dataset: [FaceForensics++]\ntrain_batchSize: 2\nworkers: 0\nframe_num: {train: 2, val: 2, test: 2}\n"
-        "label_dict: {FF-real: 0, FF-DF: 1, FF-NT: 1}\nrec_iter: 1\ngrad_checkpointing: true\naccumulate: 2\n"
-        "optimizer: {type: adam, adam: {lr: 0.001}}\n" + "\n".join(lines)
-    )
-    return path
-
-
 @each
 def test_a_resumed_run_ends_with_the_same_bits(name, tmp_path):
-    settings, whole, parts = settings_of(name, tmp_path), tmp_path / "whole", tmp_path / "parts"
-    keys = {"max_steps": 4, "save_every_steps": 2, "keep_checkpoints": 3}  # of 3 an epoch
-    assert call(arguments(settings, whole, **keys)) == 0
-    cut = whole / "checkpoints" / "last.2.pth"
-    assert content(cut)["step"] == 2
-    assert call(arguments(settings, parts, "--resume", cut, **keys)) == 0
-    one, other = (content(run / "checkpoints" / "last.pth") for run in (whole, parts))
-    assert one["step"] == other["step"] == 4
-    for part in ("model", "optimizer", "training_state"):
-        assert differences(one[part], other[part]) == [], part
+    keys = {"backbone_config": keys_of(name)["backbone_config"], "grad_checkpointing": True, "accumulate": 2}
+    few = {"clip_size": 2, "frame_num": {"train": 2, "val": 2, "test": 2}, "train_batchSize": 2}
+    check_resume(tmp_path, name, 4, 2, **few, **keys)
 
 
 @each
