@@ -55,15 +55,15 @@ def without_batch_norm(module: nn.Module) -> nn.Module:
     return module
 
 
-def rows(number: int, size: int = 8) -> dict:
+def rows(number: int, size: int = 8, side: int = 32) -> dict:
     """Return global batch `number`: the first half has no known identity, so that shares count different numbers."""
     generator = np.random.default_rng([7, number])
     target = generator.integers(0, 3, size)
     target[: size // 2] = -1
-    mask = np.zeros((size, 1, 32, 32), np.uint8)
+    mask = np.zeros((size, 1, side, side), np.uint8)
     mask[1::2, :, 8:16, 8:16] = 1
     return {
-        "image": torch.from_numpy(generator.integers(0, 256, (size, 3, 32, 32), dtype=np.uint8)),
+        "image": torch.from_numpy(generator.integers(0, 256, (size, 3, side, side), dtype=np.uint8)),
         "label": torch.from_numpy(np.arange(size) % 2),
         "target_id": torch.from_numpy(target),
         "source_id": torch.from_numpy(target),
@@ -125,6 +125,7 @@ FIRST_STEPS = {
     "lsda": {
         **dict.fromkeys(("teacher", "student", "real_encoder"), "test_efficientnet"), "domains": 1, "resolution": 32,
     },
+    "lrl": {"backbone_config": {"drop_path": 0.0}, "drop_rate": 0.0, "patch": 1, "resolution": 64},
     **{name: tiny(name) for name in VIDEO_TRANSFORMERS},
     "stil": {"backbone_name": "scnet_tiny", "resolution": 64, "clip_size": 3},
     "tall": {
@@ -133,11 +134,13 @@ FIRST_STEPS = {
 }  # fmt: skip
 # Those that train on several roles: how many, and what else their batches hold.
 ROLES = {"lsda": {"roles": 2, "chance": torch.arange(4).repeat(2), "label": torch.arange(2).repeat_interleave(4)}}
+# Those that see their faces at another size than 32 pixels: at which.
+SIDES = {"lrl": 64}
 # Those whose losses are all there only in a later step: its number.
 LATER = {"uia_vit": 1}
 
 # Without BatchNorm their activations grow, and with them what single precision rounds off.
-IN_DOUBLE = {"rfm", "stil"}
+IN_DOUBLE = {"lrl", "rfm", "stil"}
 
 
 def first_step(process: Process, name: str) -> dict:
@@ -150,7 +153,7 @@ def first_step(process: Process, name: str) -> dict:
         detector = detector.double()
     stepper = Stepper(detector, config, process, 20, 5)
     for number in range(LATER.get(name, 0) + 1):
-        batch = rows(number) | ROLES.get(name, {})
+        batch = rows(number, side=SIDES.get(name, 32)) | ROLES.get(name, {})
         if config.video_mode:
             batch["image"] = clips(batch["image"], config.clip_size)
         losses, _ = stepper.step(list(split_batch(batch, process.world_size))[process.rank], number)

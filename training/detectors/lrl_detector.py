@@ -112,8 +112,8 @@ class LrlDetector(Detector):
         return ready
 
     def frequencies(self, image: Tensor) -> Tensor:
-        """Return what the high frequencies of normalised images `(B, 3, H, W)` draw, `(B, 1, H, W)`."""
-        return high_frequency_image(image.float() * self.std + self.mean)
+        """Return what the high frequencies of normalised images `(B, 3, H, W)` draw, `(B, 1, H, W)` of the same type."""
+        return high_frequency_image(image.float() * self.std + self.mean).to(image.dtype)
 
     def forward(self, batch: Batch, inference: bool = False) -> Prediction:
         image = batch["image"]

@@ -50,7 +50,8 @@ class PatchSimilarity(nn.Module):
 
         They are cosines brought to [0, 1]; patches count row by row.
         """
-        patches = F.unfold(features.float(), self.patch, stride=self.patch).transpose(1, 2)  # (B, K, C · patch²)
+        full = features.to(torch.promote_types(features.dtype, torch.float32))
+        patches = F.unfold(full, self.patch, stride=self.patch).transpose(1, 2)  # (B, K, C · patch²)
         direction = F.normalize(patches, dim=2)
         similarity = (direction @ direction.transpose(1, 2) + 1) / 2
         return similarity.flatten(1)[:, self.others], similarity
