@@ -14,7 +14,7 @@ from training.networks.pretrained import load_pretrained
 from training.networks.weights import State
 
 # What timm calls a Swin of these widths and depths.
-_NAMES = {
+_NAMES: dict[tuple[int, tuple[int, ...]], str] = {
     (96, (2, 2, 6, 2)): "swin_tiny_patch4_window7_224",
     (96, (2, 2, 18, 2)): "swin_small_patch4_window7_224",
     (128, (2, 2, 18, 2)): "swin_base_patch4_window7_224",
@@ -51,7 +51,7 @@ class FrameSwin(nn.Module):
         super().__init__()
         self.swin, self.rows = swin, rows
         self.frame_pos_embed = nn.Parameter(torch.zeros(1, frames, swin.embed_dim)) if places else None
-        if places:
+        if self.frame_pos_embed is not None:
             nn.init.trunc_normal_(self.frame_pos_embed, std=0.02)
 
     def forward(self, clips: Tensor) -> Tensor:
