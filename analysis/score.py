@@ -122,7 +122,7 @@ def compare(data: ScoreFile) -> list[dict[str, Any]]:
     from training.metrics import delong
     from training.metrics.significance import holm
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for a, b in combinations(data.scores, 2):
         part = data.where(~np.isnan(data.scores[a]) & ~np.isnan(data.scores[b]))
         if not 0 < part.label.mean() < 1:  # NaN, too, of no common line

@@ -146,7 +146,7 @@ class _Group:
         self.samples, inside = samples, group_of == number
         mine = inside[samples.video]
         self.own = {fake: np.flatnonzero(mine & (samples.label == fake)) for fake in (False, True)}
-        self.against = OWN if len(self.own[0]) and len(self.own[1]) else REALS if len(self.own[1]) else FAKES
+        self.against = OWN if len(self.own[False]) and len(self.own[True]) else REALS if len(self.own[True]) else FAKES
         self.called = called_fake(samples.prob, threshold).astype(np.float32)
         self.reals = placements_among(samples, self.own[False], rows, count) if self.against == OWN else None
 
