@@ -141,7 +141,8 @@ class Bright(nn.Module):
         if self.way == "tokens in a row":
             x = x.unflatten(0, (len(clip), 4)).flatten(1, 2)  # (B, T 64, 8)
         x = self.last(x).reshape(len(clip), -1).mean(1)
-        self.dropout(x.detach().view(-1, 1, 1, 1).expand(-1, 8, 5, 5).clone().requires_grad_())
+        # As weights of attention would come last, after a dropout: squares that are no places.
+        x = self.dropout(x.view(-1, 1, 1, 1).expand(-1, 8, 5, 5)).flatten(1).mean(1)
         return torch.stack([-x, x], dim=1)
 
 
