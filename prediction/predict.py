@@ -84,6 +84,10 @@ def _words(verdict) -> str:
             f"{len(verdict.scores)} clip{'s' * (len(verdict.scores) > 1)} scored, {verdict.looked} frames looked at"
         )
     text = f"the detector's score {verdict.prob:.3f}, called {side} ({scored})"
+    if len(verdict.people) > 1:
+        each = ", ".join(f"{person.prob:.3f} {'fake' if person.fake else 'real'}" for person in verdict.people)
+        text += f"; {len(verdict.people)} people, each on their own: {each}"
+    text = f"{text}; {verdict.finder_note}" if verdict.finder_note else text
     return f"{text}; {verdict.damage}" if verdict.damage else text
 
 

@@ -9,15 +9,15 @@ verdict.prob, verdict.fake
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from common.means import mean_score
 from common.rundir import RunDir
 from common.wording import about_training
@@ -26,6 +26,9 @@ from training.metrics.decision import called_fake
 
 if TYPE_CHECKING:
     from preprocessing.faces.pipeline import Face
+
+SECOND = "mtcnn"
+"""The finder that looks where HOG, of which most weights' faces are, sees nobody."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,29 @@ class FrameScore:
 
 
 @dataclass(frozen=True)
+class Person:
+    """One of several people in a file: mean fake probability, whether that is called fake, and the scored faces."""
+
+    prob: float
+    fake: bool
+    scores: list[FrameScore]
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What the detector says of a file.
 
     Attributes:
         path: the file.
-        prob: mean fake probability over its faces or clips; None where no face was found.
+        prob: mean fake probability over the faces or clips of the largest person of the first frame that shows one, as in
+            training; None where no face was found.
         threshold: above which `prob` is called fake.
         looked: how many frames were looked at. scores: of those with a face.
         damage: the decoder's complaint where some frames could not be read, else empty.
         level: what `prob` and `threshold` are of: `video`, the mean of its frames, or `frame`, which a picture is.
         calibrated, found, false_alarms: of the threshold, as in `OperatingPoint`.
+        people: everybody who was followed, each scored alone; first the one whom `prob` is about.
+        finder: what found the faces; `finder_note` says where that is not what the weights were trained with, else empty.
     """
 
     path: str
@@ -72,6 +87,9 @@ class Verdict:
     calibrated: bool = False
     found: float | None = None
     false_alarms: float | None = None
+    people: list[Person] = field(default_factory=list)
+    finder: str = ""
+    finder_note: str = ""
 
     @property
     def fake(self) -> bool | None:
@@ -87,7 +105,8 @@ class Predictor:
         weights: a weight file; None takes the run's best checkpoint, else its last.
         device: `cpu` or `cuda`; None takes a GPU where there is one.
         overrides: keys of the configuration, `key=value`.
-        faces: a `FacePipeline`; None builds the default one, as preprocessing uses it.
+        faces: a `FacePipeline`; None builds one with the finder that the weights were trained with (`hog` where they do not
+            say); where that sees nobody, another finder looks, and the verdict says so.
 
     Attributes:
         points: by level (`video`, `frame`) the operating point that `analysis/calibration.py` stored with the checkpoint, or
@@ -118,7 +137,10 @@ class Predictor:
         self.points, self.remark = {level: OperatingPoint(level) for level in LEVELS}, ""
         if weights is None:
             self.points, self.remark = read_points(RunDir(trained.path).operating_point, trained.fingerprint())
-        self._faces = faces
+        told = trained.info.crops.values() if trained.info is not None else ()
+        finders = {str(crops.get("finder") or "hog") for crops in told if crops}
+        self._finder = finders.pop() if len(finders) == 1 else "hog"  # several: cut in different ways
+        self._faces, self._given, self._second = faces, faces is not None, None
 
     @property
     def threshold(self) -> float:
@@ -134,10 +156,24 @@ class Predictor:
     def faces(self) -> Any:
         """The face pipeline; built at first use, since it reads 100 MB of model."""
         if self._faces is None:
+            from preprocessing.faces.detection import BY_FILE
             from preprocessing.faces.pipeline import FacePipeline
 
-            self._faces = FacePipeline()
+            if self._finder in BY_FILE:
+                raise ConfigError(
+                    f"the weights were trained on faces that {self._finder} found, whose network is a file of yours; "
+                    f"give `faces=FacePipeline({self._finder!r}, detector_file=…)`"
+                )
+            self._faces = FacePipeline(self._finder)
         return self._faces
+
+    def _other_faces(self) -> Any:
+        """Return the pipeline of the finder that looks where the first sees nobody; None where the caller chose the first."""
+        if self._second is None and not self._given:
+            from preprocessing.faces.pipeline import FacePipeline
+
+            self._second = FacePipeline("hog" if self._finder == SECOND else SECOND)
+        return self._second
 
     def predict(self, path: str | Path, num_frames: int = 32) -> Verdict:
         """Judge a picture or a video file, told apart by the name's ending.
@@ -152,7 +188,7 @@ class Predictor:
         return self.predict_video(path, num_frames)
 
     def predict_image(self, image: str | Path | NDArray[np.uint8]) -> Verdict:
-        """Judge the largest face of a picture: a file, or an RGB array `(H, W, 3)` uint8.
+        """Judge the faces of a picture, first the largest: a file, or an RGB array `(H, W, 3)` uint8.
 
         Raises:
             DataError: the file is missing or unreadable, or the array is no RGB picture.
@@ -163,32 +199,58 @@ class Predictor:
         pixels = image if isinstance(image, np.ndarray) else read_rgb(image, self.config.data.max_pixels)
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
             raise DataError(f"{name} is {pixels.dtype} of shape {pixels.shape}; give RGB of shape (H, W, 3) as uint8")
-        face = self.faces.crop(pixels)
-        return self._verdict("frame", name, [] if face is None else [face], 1)
+
+        def look(pipeline: Any) -> list[list[Face]]:
+            from preprocessing.faces.tracking import everybody
+
+            return [[pipeline.crop_box(pixels, box)] for box in everybody(pipeline.detector, pixels)]
+
+        people, finder = self._searched(look)
+        return replace(self._verdict("frame", name, people, 1), **finder)
 
     def predict_video(self, path: str | Path, num_frames: int = 32) -> Verdict:
-        """Judge the followed face of `num_frames` frames spread over a video; the score is their mean.
+        """Judge the people in `num_frames` frames spread over a video, each followed alone; a score is the mean of the frames.
 
         Raises:
             DataError: the file is missing or unreadable, or shows fewer faces than a video detector's clip has.
         """
-        from preprocessing.faces.tracking import track_faces
+        from preprocessing.faces.tracking import track_people
         from preprocessing.video_reader import VideoReader
 
-        looked = 0
         with VideoReader(path, self.config.data.max_pixels) as video:
+            looked = 0
 
-            def counted() -> Iterator[tuple[int, NDArray[np.uint8]]]:
+            def look(pipeline: Any) -> list[list[Face]]:
                 nonlocal looked
-                for item in video.frames(video.choose("fixed_num_frames", num_frames, 1)):
-                    looked += 1
-                    yield item
+                looked = 0
 
-            found = list(track_faces(counted(), self.faces))
+                def counted() -> Iterator[tuple[int, NDArray[np.uint8]]]:
+                    nonlocal looked
+                    for item in video.frames(video.choose("fixed_num_frames", num_frames, 1)):
+                        looked += 1
+                        yield item
+
+                return track_people(counted(), pipeline)
+
+            people, finder = self._searched(look)
             if not looked:
                 raise DataError(f"{path}: no frame could be decoded ({video.damage}); download it again")
-            times = {face.frame: video.seconds(face.frame) for face in found}
-            return self._verdict("video", str(path), found, looked, video.damage or "", times)
+            times = {face.frame: video.seconds(face.frame) for faces in people for face in faces}
+            return replace(self._verdict("video", str(path), people, looked, video.damage or "", times), **finder)
+
+    def _searched(self, look: Callable[[Any], list[list[Face]]]) -> tuple[list[list[Face]], dict[str, str]]:
+        """Return the faces of each person by the finder of the training, else by the other; and which it was, and why."""
+        from preprocessing.faces.detection import finder_settings
+
+        first = finder_settings(self.faces.detector)["finder"]
+        people = look(self.faces)
+        other = None if people else self._other_faces()
+        if other is None:
+            return people, {"finder": first}
+        second = finder_settings(other.detector)["finder"]
+        people = look(other)
+        note = f"{first}, which the weights were trained with, found no face; {second} did" if people else ""
+        return people, {"finder": second if people else first, "finder_note": note}
 
     def score(self, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return the fake probability of aligned RGB faces `(N, H, W, 3)` uint8 of any size, or of clips `(N, T, H, W, 3)`."""
@@ -209,13 +271,29 @@ class Predictor:
         self,
         level: str,
         name: str,
-        faces: list[Face],
+        people: list[list[Face]],
         looked: int,
         damage: str = "",
         times: Mapping[int, float | None] | None = None,
     ) -> Verdict:
-        if not faces:
+        if not people:
             return Verdict(name, None, looked=looked, damage=damage, **vars(self.points[level]))
+        length = (self.config.clip_size or 1) if self.config.video_mode else 1
+        # Somebody beside the first may be seen too briefly for a clip.
+        judged = [
+            self._scored(level, name, faces, times or {})
+            for faces in people[:1] + [p for p in people[1:] if len(p) >= length]
+        ]
+        told = vars(self.points[level])
+        means = [mean_score(np.array([score.prob for score in scores])) for scores in judged]
+        everyone = [
+            Person(mean, bool(called_fake(mean, self.points[level].threshold)), scores)
+            for mean, scores in zip(means, judged, strict=True)
+        ]
+        return Verdict(name, means[0], looked=looked, scores=judged[0], damage=damage, people=everyone, **told)
+
+    def _scored(self, level: str, name: str, faces: list[Face], times: Mapping[int, float | None]) -> list[FrameScore]:
+        """Return the scores of one person's faces, or of the clips of them."""
         crops = np.stack([face.crop for face in faces])
         first: list[Face] = faces
         ends: Sequence[Face | None] = [None] * len(faces)
@@ -236,20 +314,17 @@ class Predictor:
             first, ends = [faces[start] for start in starts], [faces[start + length - 1] for start in starts]
         probs = self.score(crops)
         boxes = [tuple(float(value) for value in face.box[:4]) for face in first]
-        moments = times or {}
-        scores = [
+        return [
             FrameScore(
                 face.frame,
                 float(prob),
                 box,  # type: ignore[arg-type]  # four numbers each
-                moments.get(face.frame),
+                times.get(face.frame),
                 None if end is None else end.frame,
-                None if end is None else moments.get(end.frame),
+                None if end is None else times.get(end.frame),
             )
             for face, end, prob, box in zip(first, ends, probs, boxes, strict=True)
         ]
-        told = vars(self.points[level])
-        return Verdict(name, mean_score(probs), looked=looked, scores=scores, damage=damage, **told)
 
     def describe(self) -> str:
         """Return which detector it is, trained on what, with which thresholds, and what they cost."""

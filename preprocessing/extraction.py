@@ -39,6 +39,7 @@ class Settings:
     predictor: str | None = None
     size: int = 256
     scale: float = 1.3
+    detector_file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,9 @@ def time_limit(seconds: float) -> Iterator[None]:
 def _process(job: Job) -> Outcome:
     from preprocessing.faces.tracking import FaceTracker, track_faces
 
-    pipeline = _pipeline(job.settings.detector, job.settings.predictor, job.settings.size, job.settings.scale)
+    pipeline = _pipeline(
+        job.settings.detector, job.settings.predictor, job.settings.size, job.settings.scale, job.settings.detector_file
+    )
     looked, faces = 0, 0
     with ExitStack() as stack:
         reader = stack.enter_context(open_frames(job.video, job.max_pixels))
@@ -188,14 +191,14 @@ def _told_late(frames: int) -> str:
 
 
 @lru_cache(maxsize=2)
-def _pipeline(detector: str, predictor: str | None, size: int, scale: float) -> Any:
+def _pipeline(detector: str, predictor: str | None, size: int, scale: float, detector_file: str | None = None) -> Any:
     """Models are read once a process."""
     import cv2
 
     from preprocessing.faces.pipeline import FacePipeline
 
     cv2.setNumThreads(1)  # one process per core already
-    return FacePipeline(detector, predictor, size, scale)
+    return FacePipeline(detector, predictor, size, scale, detector_file)
 
 
 class _Picture:

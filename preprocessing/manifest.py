@@ -24,6 +24,11 @@ class Manifest:
         name = "manifest.jsonl" if shard is None else f"manifest.{shard[0]}-of-{shard[1]}.jsonl"
         self.path = folder / name
         self._settings = asdict(settings)
+        # Keys that came later stand there only when set: what was made before them stays finished.
+        if settings.detector_file is None:
+            del self._settings["detector_file"]
+        else:
+            self._settings["detector_file"] = Path(settings.detector_file).name
         if settings.predictor:
             self._settings["predictor"] = Path(settings.predictor).name  # machines keep it in different places
         self.entries = read_manifests(folder)

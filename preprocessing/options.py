@@ -9,7 +9,7 @@ from common.errors import ConfigError, DataError
 
 CONFIG = Path(__file__).parent / "config.yaml"
 WHOLE_NUMBERS = ("num_frames", "stride", "workers", "quality", "max_pixels", "video_timeout")
-PATH_KEYS = ("dataset_root_path", "output", "output_file_path", "output_lmdb_dir")
+PATH_KEYS = ("dataset_root_path", "detector_file", "output", "output_file_path", "output_lmdb_dir")
 
 
 def section(path: str | os.PathLike | None, name: str) -> dict[str, Any]:

@@ -33,7 +33,12 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--engine", metavar="local|ray", help="where videos are worked on (default: local)")
     p.add_argument("--shard", metavar="i/n", help="do only part i of n (1/n … n/n), for batch systems")
-    p.add_argument("--detector", metavar="hog|cnn", help="face detector (default: hog)")
+    p.add_argument(
+        "--detector",
+        metavar="NAME",
+        help="face finder: hog (default), mtcnn, cnn, or with --detector_file yunet, scrfd, retinaface",
+    )
+    p.add_argument("--detector_file", metavar="ONNX", help="the network of yunet, scrfd or retinaface")
     p.add_argument("--predictor", metavar="FILE", help="dlib landmark file (default: see dlib_tools/README.md)")
     p.add_argument(
         "--max_pixels", type=whole(1), metavar="N", help="refuse larger pictures and frames (default: 64000000)"

@@ -37,6 +37,7 @@ class Request:
     engine: str | None = None
     shard: str | None = None
     detector: str | None = None
+    detector_file: str | None = None
     predictor: str | None = None
     max_pixels: int | None = None
     video_timeout: int | None = None
@@ -105,10 +106,12 @@ def _settings(request: Request) -> Settings:
 
     # All of this would go wrong with every video: say it once, before the first.
     model = find_predictor(request.predictor)
-    given: dict[str, Any] = {name: getattr(request, name) for name in ("mode", "num_frames", "stride", "detector")}
+    given: dict[str, Any] = {
+        name: getattr(request, name) for name in ("mode", "num_frames", "stride", "detector", "detector_file")
+    }
     settings = Settings(**{key: value for key, value in given.items() if value is not None}, predictor=str(model))
     choose_frames(1, settings.mode, settings.num_frames, settings.stride)
-    build_face_detector(settings.detector)
+    build_face_detector(settings.detector, settings.detector_file)
     LandmarkPredictor(model)
     if model.name != PREDICTOR_81.name:
         say(

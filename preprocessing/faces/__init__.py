@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from preprocessing.faces.alignment import align, similarity_to_template, warp_points
     from preprocessing.faces.box import Box
-    from preprocessing.faces.detection import FaceDetector, build_face_detector
+    from preprocessing.faces.detection import FaceDetector, build_face_detector, finder_settings
     from preprocessing.faces.landmarks import LandmarkPredictor, find_predictor
     from preprocessing.faces.pipeline import Face, FacePipeline
     from preprocessing.faces.tracking import faces_of_video
@@ -25,13 +25,14 @@ __all__ = [
     "build_face_detector",
     "faces_of_video",
     "find_predictor",
+    "finder_settings",
     "similarity_to_template",
     "warp_points",
 ]
 _HOME = {
     "alignment": ("align", "similarity_to_template", "warp_points"),
     "box": ("Box",),
-    "detection": ("FaceDetector", "build_face_detector"),
+    "detection": ("FaceDetector", "build_face_detector", "finder_settings"),
     "landmarks": ("LandmarkPredictor", "find_predictor"),
     "pipeline": ("Face", "FacePipeline"),
     "tracking": ("faces_of_video",),

@@ -20,6 +20,8 @@ class DlibCnn:
         DataError: the packaged model file is missing.
     """
 
+    name = "cnn"
+
     def __init__(self, allow_cpu: bool = False):
         import dlib
 

@@ -37,10 +37,11 @@ class FacePipeline:
     """Find and cut faces with one detector and one landmark predictor (loaded once, some 100 MB).
 
     Args:
-        detector: a name (`hog`, `cnn`) or an object with `detect`.
+        detector: a name of `FINDERS` (`hog`, `mtcnn`, …) or an object with `detect`.
         predictor: landmark predictor file; None takes the 81-point file in dlib_tools, else the packaged 68-point one.
         size: side of the crop in pixels.
         scale: how much more than ArcFace's template the crop shows.
+        detector_file: the network of a named detector that comes without one.
 
     Raises:
         DataError: no predictor file. ConfigError: unknown detector.
@@ -52,8 +53,9 @@ class FacePipeline:
         predictor: str | os.PathLike | None = None,
         size: int = 256,
         scale: float = 1.3,
+        detector_file: str | None = None,
     ):
-        self.detector = build_face_detector(detector) if isinstance(detector, str) else detector
+        self.detector = build_face_detector(detector, detector_file) if isinstance(detector, str) else detector
         self.landmarks = LandmarkPredictor(predictor)
         self.size, self.scale = size, scale
 

@@ -23,6 +23,7 @@ _QUICK = 4  # frames that are first searched for a face of usual size only
 _USUAL = 0.12  # of the frame's shorter side
 _ALIKE = 28.0  # mean difference, in gray values, of two looks of one person
 _SMALLER = 0.6  # of the last box: how small a lost face is looked for
+_ONE_FACE = 0.3  # overlap from which two boxes show one face
 _RESCALE = (0.5, 2.0)  # between neighbouring frames a face neither halves nor doubles
 
 # A face is manipulated where so much of its box is marked, or its box holds so much of the mask …
@@ -69,20 +70,23 @@ class FaceTracker:
         `masks` has an entry per frame, None where it is not known.
         """
         boxes: list[Box | None] = [None] * len(frames)
-        first = 0
         if self._last is None:
             anchor = self._find_anchor(frames, masks or ())
             if anchor is None:
                 self.before += len(frames) if self._masked else 0
                 return boxes
-            first, box = anchor
-            self._accept(frames[first], box)
-            for index in range(first - 1, -1, -1):
-                boxes[index] = self._next(frames[index])
-            self._accept(frames[first], box)
-            boxes[first] = box
-            first += 1
-        for index in range(first, len(frames)):
+            return self.start(frames, *anchor)
+        return [self._next(frame) for frame in frames]
+
+    def start(self, frames: list[NDArray[np.uint8]], first: int, box: Box) -> list[Box | None]:
+        """Follow, from now on, the person whose face is at `box` in frame `first`; return the boxes in all of these frames."""
+        boxes: list[Box | None] = [None] * len(frames)
+        self._accept(frames[first], box)
+        for index in range(first - 1, -1, -1):
+            boxes[index] = self._next(frames[index])
+        self._accept(frames[first], box)
+        boxes[first] = box
+        for index in range(first + 1, len(frames)):
             boxes[index] = self._next(frames[index])
         return boxes
 
@@ -151,6 +155,44 @@ class FaceTracker:
         return float(np.abs(look - self._look).mean())
 
 
+class PeopleTracker:
+    """Follows everybody, each on their own: the first is whom a `FaceTracker` follows, the others as they are seen.
+
+    Newcomers are looked for in the first, middle and last frame of a portion.
+    """
+
+    def __init__(self, detector: FaceDetector):
+        self._detector = detector
+        self._trackers: list[FaceTracker] = [FaceTracker(detector)]
+
+    def follow(self, frames: list[NDArray[np.uint8]]) -> list[list[Box | None]]:
+        """Return the boxes of each person, known or new, in each (H, W, 3) RGB frame; None where they are not seen."""
+        tracks = [tracker.follow(frames) for tracker in self._trackers]
+        if all(box is None for box in tracks[0]):
+            return tracks  # with nobody in sight, there are no others either
+        for index in sorted({0, len(frames) // 2, len(frames) - 1}):
+            for box in everybody(self._detector, frames[index]):
+                if any(_one_face(track[index], box) for track in tracks):
+                    continue
+                tracker = FaceTracker(self._detector)
+                self._trackers.append(tracker)
+                tracks.append(tracker.start(frames, index, box))
+        for place in range(len(frames)):  # two who end on one face: it is the earlier one's
+            for later in range(1, len(tracks)):
+                if any(_one_face(track[place], tracks[later][place]) for track in tracks[:later]):
+                    tracks[later][place] = None
+        return tracks
+
+
+def everybody(detector: FaceDetector, image: NDArray[np.uint8]) -> list[Box]:
+    """Return all faces of an (H, W, 3) RGB image, largest first, also of finders that stop at the largest."""
+    return getattr(detector, "everybody", detector.detect)(image)
+
+
+def _one_face(first: Box | None, second: Box | None) -> bool:
+    return first is not None and second is not None and overlap(first, second) >= _ONE_FACE
+
+
 def _look(frame: NDArray[np.uint8], box: Box) -> NDArray[np.float32] | None:
     """Return a face's rough look, (16, 16, 3); None outside the frame."""
     part = frame[max(0, int(box.top)) : int(box.bottom), max(0, int(box.left)) : int(box.right)]
@@ -210,6 +252,25 @@ def track_faces(
         for (number, image), box in zip(batch, boxes):
             if box is not None:
                 yield pipeline.crop_box(image, box, number)
+
+
+def track_people(
+    frames: Iterable[tuple[int, NDArray[np.uint8]]], pipeline: FacePipeline, portion: int = PORTION
+) -> list[list[Face]]:
+    """Return the faces of each person of (number, (H, W, 3) RGB) frames in order, first the one that `track_faces` follows.
+
+    Who is seen in fewer than a quarter of the first one's frames is left out: a false alarm, or a passer-by.
+    """
+    tracker, stream = PeopleTracker(pipeline.detector), iter(frames)
+    people: list[list[Face]] = []
+    while batch := list(islice(stream, portion)):
+        for person, boxes in enumerate(tracker.follow([image for _, image in batch])):
+            if person == len(people):
+                people.append([])
+            people[person] += [
+                pipeline.crop_box(image, box, number) for (number, image), box in zip(batch, boxes) if box is not None
+            ]
+    return [faces for faces in people if faces and len(faces) >= len(people[0]) / 4]
 
 
 def faces_of_video(

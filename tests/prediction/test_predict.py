@@ -303,3 +303,48 @@ def test_too_few_faces_for_a_clip_are_said(run, video):
     predictor.config = predictor.config.model_copy(update={"video_mode": True, "clip_size": 8})
     with pytest.raises(DataError, match="clips of 8"):
         predictor.predict(video, 4)
+
+
+def two_people(_: int = 0) -> np.ndarray:
+    image = scene(520, 260, 3)
+    draw_face(image, (150, 130), 130)
+    draw_face(image, (400, 130), 90, skin=(160, 110, 80))
+    return image
+
+
+def test_each_person_of_a_video_and_of_a_picture_is_scored(run, tmp_path, capsys):
+    """The verdict is about the largest, whom training's faces are of; the others have scores of their own."""
+    clip = write_video(tmp_path / "two.mp4", 6, two_people)
+    predictor = Predictor(run, device="cpu")
+    of_video, of_picture = predictor.predict(clip, num_frames=3), predictor.predict_image(two_people())
+    for verdict, frames in ((of_video, 3), (of_picture, 1)):
+        assert len(verdict.people) == 2
+        first, second = verdict.people
+        assert (verdict.prob, verdict.scores) == (first.prob, first.scores)
+        assert (len(first.scores), len(second.scores)) == (frames, frames)
+        assert first.scores[0].box[0] < 200 < second.scores[0].box[0]
+        assert second.prob == pytest.approx(np.mean([score.prob for score in second.scores]))
+        assert (verdict.finder, verdict.finder_note) == ("hog", "")
+    code, out, _ = ask(capsys, clip, "--run", run, "--num_frames", 2, "--device", "cpu")
+    assert code == 0
+    assert "2 people, each on their own" in out
+
+
+def test_where_the_trainings_finder_sees_nobody_the_other_looks_and_that_is_said(run, capsys):
+    class Blind:
+        name = "hog"
+
+        def detect(self, image, near=None, smallest=0.0):
+            return []
+
+    predictor = Predictor(run, device="cpu")
+    seeing, predictor.faces.detector = predictor.faces.detector, Blind()
+    assert predictor.predict_image(np.full((120, 120, 3), 90, np.uint8)).finder_note == ""
+    seeing.name = "mtcnn"
+    predictor._second.detector = seeing
+    verdict = predictor.predict_image(person())
+    assert verdict.prob is not None
+    assert verdict.finder == "mtcnn"
+    assert "found no face; mtcnn did" in verdict.finder_note
+    given = Predictor(run, device="cpu", faces=predictor.faces)
+    assert given.predict_image(person()).prob is None, "who chooses a finder gets that one only"

@@ -11,7 +11,7 @@ from preprocessing.faces.detection import build_face_detector
 from preprocessing.faces.dlib_hog import DlibHog
 from preprocessing.faces.landmarks import LandmarkPredictor, find_predictor
 from preprocessing.faces.pipeline import FacePipeline
-from preprocessing.faces.tracking import FaceTracker, track_faces
+from preprocessing.faces.tracking import FaceTracker, everybody, track_faces, track_people
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +130,8 @@ def test_frames_before_the_first_find_are_looked_at_again(detector):
 
 
 def test_unusual_requests_are_answered_plainly(tmp_path):
-    with pytest.raises(ConfigError, match="hog, cnn"):
-        build_face_detector("mtcnn")
+    with pytest.raises(ConfigError, match="hog, cnn, mtcnn"):
+        build_face_detector("dnn")
     with pytest.raises(DataError, match="dlib_tools"):
         find_predictor(tmp_path / "none.dat")
     (tmp_path / "bad.dat").write_bytes(b"not a model")
@@ -150,3 +150,23 @@ def test_another_detector_is_one_class(pipeline):
     made = FacePipeline.__new__(FacePipeline)
     made.detector, made.landmarks, made.size, made.scale = Fixed(), pipeline.landmarks, 64, 1.3
     assert made.crop(scene(200, 160)).crop.shape == (64, 64, 3)
+
+
+def test_everybody_is_found_and_followed_each_on_their_own(detector, pipeline):
+    """The larger comes first; who comes in later is followed from there on; nobody is counted twice."""
+    frames = [(t, paint([(130 + 4 * t, 150, 130, PALE)])) for t in range(4)]
+    frames += [(t, paint([(130 + 4 * t, 150, 130, PALE), (440, 150, 90, DARK)])) for t in range(4, 12)]
+    assert len(detector.detect(frames[-1][1])) == 1
+    assert len(everybody(detector, frames[-1][1])) == 2
+    for portion in (32, 5):
+        first, second = track_people(frames, pipeline, portion)
+        assert [face.frame for face in first] == list(range(12))
+        assert all(face.box.centre[0] < 230 for face in first)
+        assert [face.frame for face in second] == list(range(4, 12))
+        assert all(face.box.centre[0] > 400 for face in second)
+    assert track_people([(0, scene(560, 300, 8))], pipeline) == []
+
+
+def test_somebody_seen_for_a_moment_is_left_out(pipeline):
+    frames = [(t, paint([(130, 150, 130, PALE)] + [(440, 150, 90, DARK)] * (t == 0))) for t in range(6)]
+    assert len(track_people(frames, pipeline)) == 1

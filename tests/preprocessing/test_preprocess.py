@@ -304,7 +304,7 @@ def test_products_are_never_taken_for_sources(tmp_path):
         ({"mode": "all"}, ConfigError, "fixed_stride"),
         ({"layout": "nonsense"}, ConfigError, "nonsense"),
         ({"comp": "c99"}, DataError, "c99"),
-        ({"detector": "mtcnn"}, ConfigError, "mtcnn"),
+        ({"detector": "dnn"}, ConfigError, "dnn"),
     ],
 )
 def test_wrong_options_are_answered_at_once(originals, tmp_path, options, error, word):
