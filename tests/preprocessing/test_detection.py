@@ -154,10 +154,13 @@ def test_another_detector_is_one_class(pipeline):
 
 def test_everybody_is_found_and_followed_each_on_their_own(detector, pipeline):
     """The larger comes first; who comes in later is followed from there on; nobody is counted twice."""
-    frames = [(t, paint([(130 + 4 * t, 150, 130, PALE)])) for t in range(4)]
-    frames += [(t, paint([(130 + 4 * t, 150, 130, PALE), (440, 150, 90, DARK)])) for t in range(4, 12)]
-    assert len(detector.detect(frames[-1][1])) == 1
-    assert len(everybody(detector, frames[-1][1])) == 2
+    frames = [(t, paint([(130 + 4 * t, 150, 150, PALE)])) for t in range(4)]
+    frames += [(t, paint([(130 + 4 * t, 150, 150, PALE), (440, 150, 76, DARK)])) for t in range(4, 12)]
+    picture = scene(760, 520, 9)
+    draw_face(picture, (240, 260), 260)
+    draw_face(picture, (620, 260), 85)
+    assert len(detector.detect(picture)) == 1, "the search ends with the largest"
+    assert len(everybody(detector, picture)) == 2
     for portion in (32, 5):
         first, second = track_people(frames, pipeline, portion)
         assert [face.frame for face in first] == list(range(12))
