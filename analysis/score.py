@@ -5,7 +5,7 @@
 
 The file has a line per picture, frame or video: `label` (0 or real, 1 or fake), `video` (frames of one share a name) and
 `prob`, or a column `prob_<detector>` for each of several; other names by flags. Lines without a detector's score are left out
-of its figures, and counted. Writes metrics.json, the tables as .csv, .md, .tex and .html, and report.html into --out.
+of its figures, and counted. Writes scores.json, the tables as .csv, .md, .tex and .html, and scores.html into --out.
 """
 
 from __future__ import annotations
@@ -172,14 +172,14 @@ def write_all(
     out: Path,
     facts: Sequence[tuple[str, str]],
 ) -> list[Path]:
-    """Write metrics.json, the tables and report.html; return their paths."""
+    """Write scores.json, the tables and scores.html; return their paths."""
     from analysis.reporting.score_page import write_page
     from common.io import write_json
 
     out.mkdir(parents=True, exist_ok=True)
     sheets = {f"figures_{level}": figures_sheet(metrics, level) for level in ("frame", "video")}
-    write_json(out / "metrics.json", metrics)
-    written = [out / "metrics.json"]
+    write_json(out / "scores.json", metrics)
+    written = [out / "scores.json"]
     sections = []
     if groups:
         written.append(write_csv(group_lines(groups), GROUP_FIELDS, out / "groups.csv"))
@@ -192,7 +192,7 @@ def write_all(
     for stem, sheet in sheets.items():
         written += write_sheet(sheet, out, stem)
     levels = [sheets["figures_frame"], sheets["figures_video"]]
-    return [*written, write_page(data, metrics, levels, sections, out / "report.html", facts)]
+    return [*written, write_page(data, metrics, levels, sections, out / "scores.html", facts)]
 
 
 def _conditions(given: Sequence[str], flag: str) -> dict[str, str]:

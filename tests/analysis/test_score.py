@@ -76,7 +76,7 @@ def test_the_command_writes_tables_and_a_page(file, tmp_path, capsys):
     assert main(["--scores", str(file), *flags, "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert "| a | 16 / 16 |" in said
-    figures = json.loads((out / "metrics.json").read_text())
+    figures = json.loads((out / "scores.json").read_text())
     data = read_scores(file)
     held_out = data.matching({"split": "val"})
     limits = limits_of(data.where(held_out), 0.3)
@@ -90,7 +90,7 @@ def test_the_command_writes_tables_and_a_page(file, tmp_path, capsys):
     worst = [float(row["auc"]) for row in groups if row["detector"] == "a"]
     assert worst == sorted(worst)
     assert (out / "comparison.csv").exists()
-    page = (out / "report.html").read_text()
+    page = (out / "scores.html").read_text()
     assert page.count("<img") == 2  # ROC, risk over coverage
     for words in ("Scores, video level", "Groups", "Comparisons", "best less worst", "Gets a verdict"):
         assert words in page
@@ -123,7 +123,7 @@ def test_other_spellings_are_understood(tmp_path):
 def test_one_class_and_empty_columns(file, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["--scores", str(file), "--where", "label=fake", "--groups", "generator", "--out", str(out)]) == 0
-    figures = json.loads((out / "metrics.json").read_text())
+    figures = json.loads((out / "scores.json").read_text())
     assert figures["a"]["one_class"]["class"] == "fake"
     assert figures["a"]["frame"]["auc"]["value"] is None
     assert not (out / "groups.csv").exists()
