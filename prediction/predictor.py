@@ -140,7 +140,8 @@ class Predictor:
         told = trained.info.crops.values() if trained.info is not None else ()
         finders = {str(crops.get("finder") or "hog") for crops in told if crops}
         self._finder = finders.pop() if len(finders) == 1 else "hog"  # several: cut in different ways
-        self._faces, self._given, self._second = faces, faces is not None, None
+        self._faces, self._given = faces, faces is not None
+        self._second: Any = None
 
     @property
     def threshold(self) -> float:
@@ -238,7 +239,7 @@ class Predictor:
             times = {face.frame: video.seconds(face.frame) for faces in people for face in faces}
             return replace(self._verdict("video", str(path), people, looked, video.damage or "", times), **finder)
 
-    def _searched(self, look: Callable[[Any], list[list[Face]]]) -> tuple[list[list[Face]], dict[str, str]]:
+    def _searched(self, look: Callable[[Any], list[list[Face]]]) -> tuple[list[list[Face]], dict[str, Any]]:
         """Return the faces of each person by the finder of the training, else by the other; and which it was, and why."""
         from preprocessing.faces.detection import finder_settings
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
@@ -39,7 +41,7 @@ class TemporalTransformer(nn.Module):
         self.cls_token = nn.Parameter(torch.randn(1, 1, width))
         self.positions = nn.Parameter(torch.randn(1, moments + 1, width))
         self.dropout = nn.Dropout(dropout)
-        shape = {"mlp_ratio": hidden / width, "proj_drop": dropout, "norm_layer": nn.LayerNorm}
+        shape: dict[str, Any] = {"mlp_ratio": hidden / width, "proj_drop": dropout, "norm_layer": nn.LayerNorm}
         self.blocks = nn.Sequential(*(Block(width, heads, **shape) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
 
