@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Prediction = dict[str, Tensor]
 Losses = dict[str, Tensor]
+# The loss, beside `overall`, that an adversary lowers: see `Detector.adversary_groups`.
+ADVERSARY = "adversary"
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class Detector(nn.Module):
 
     def shares(self, parts: Losses) -> Losses:
         """Return, by name, what each part adds to `overall`; the record of a run shows it beside the raw parts."""
-        weights = self.loss_weights()
+        weights = {ADVERSARY: 0.0} | self.loss_weights()
         return {name: weights[name] * value if name in weights else value for name, value in parts.items()}
 
     def summed(self, parts: Losses) -> Losses:
@@ -220,11 +222,21 @@ class Detector(nn.Module):
         """Act on gradients before the optimiser does."""
 
     def param_groups(self, config: RunConfig) -> Iterable[dict[str, Any]]:
-        """Return optimiser groups for the builder to sort; the base gives one with every trainable parameter.
+        """Return optimiser groups for the builder to sort; the base gives one with what trains and is no adversary's.
 
         A group may have an `lr` and a `weight_decay` of its own, which `decoupled_weight_decay` takes out of the gradient.
         """
-        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+        others = {id(p) for group in self.adversary_groups(config) for p in group["params"]}
+        return [{"params": [p for p in self.parameters() if p.requires_grad and id(p) not in others]}]
+
+    def adversary_groups(self, config: RunConfig) -> Iterable[dict[str, Any]]:
+        """Return groups, as `param_groups` does, of an adversary: parameters that an optimiser of their own moves.
+
+        `get_losses` then also returns `adversary`, which they lower while the others lower `overall`. One backward pass runs
+        through both, so neither may reach the other's parameters: a reward is detached, and what two opponents share has its
+        gradient reversed in the graph. The base has none.
+        """
+        return []
 
     def training_state(self) -> dict[str, Any]:
         """Return what training carries from step to step besides parameters and buffers (plain values and tensors)."""

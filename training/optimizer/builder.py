@@ -13,7 +13,7 @@ from training.detectors.base import Detector
 
 
 def build_optimizer(detector: Detector, config: Config) -> torch.optim.Optimizer:
-    """Return the optimiser over the detector's trainable parameters (`optimizer.type`; SAM's inner step is SGD).
+    """Return the optimiser over what the detector trains but an adversary (`optimizer.type`; SAM's inner step is SGD).
 
     Each group carries `initial_lr`, which the schedule multiplies. Weight decay is what the optimiser of that name makes of it,
     L2 but for `adamw`; a detector's group with `decoupled_weight_decay` shrinks by lr · decay a step under every one.
@@ -21,16 +21,25 @@ def build_optimizer(detector: Detector, config: Config) -> torch.optim.Optimizer
     Raises:
         ConfigError: nothing is trainable.
     """
-    settings = getattr(config.optimizer, config.optimizer.type)
-    groups = [
-        part
-        for group in detector.param_groups(config)
-        for part in _refine(detector, group, config, settings.lr, settings.weight_decay)
-    ]
-    if not groups:
+    optimizer = _over(detector, detector.param_groups(config), config)
+    if optimizer is None:
         raise ConfigError(
             f"nothing in `{config.model_name}` is trainable with this configuration; look at its tuning key"
         )
+    return optimizer
+
+
+def build_adversary(detector: Detector, config: Config) -> torch.optim.Optimizer | None:
+    """Return an optimiser of the same kind over the detector's adversary; None where it has none."""
+    return _over(detector, detector.adversary_groups(config), config)
+
+
+def _over(detector: Detector, wanted: Iterable[dict[str, Any]], config: Config) -> torch.optim.Optimizer | None:
+    """Return the configured optimiser over what trains in the given groups; None if that is nothing."""
+    settings = getattr(config.optimizer, config.optimizer.type)
+    groups = [part for group in wanted for part in _refine(detector, group, config, settings.lr, settings.weight_decay)]
+    if not groups:
+        return None
     if config.optimizer.type in ("adam", "adamw"):
         make = torch.optim.AdamW if config.optimizer.type == "adamw" else torch.optim.Adam
         optimizer: torch.optim.Optimizer = make(

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from common.errors import ConfigError, DataError, ProjectError
 from training.batch import Batch, stand_in
 from training.config.schema import Config
-from training.detectors.base import Clock, Detector, Losses, Prediction
+from training.detectors.base import ADVERSARY, Clock, Detector, Losses, Prediction
 from training.optimizer.averaging import norms
-from training.optimizer.builder import build_optimizer
+from training.optimizer.builder import build_adversary, build_optimizer
 from training.optimizer.sam import perturbed
 from training.optimizer.schedule import factor, set_learning_rate
 from training.trainer.distributed import Process
@@ -76,12 +76,16 @@ def statistics_kept(module: nn.Module) -> Iterator[None]:
 
 
 class Stepper:
-    """Holds the network, its wrapper, optimiser and scaler, and takes one step at a time."""
+    """Holds the network, its wrapper, optimisers and scaler, and takes one step at a time.
+
+    There is a second optimiser where the detector has an adversary; it takes its step together with the first.
+    """
 
     def __init__(self, detector: Detector, config: Config, process: Process, total_steps: int, steps_per_epoch: int):
         self.detector, self.config, self.process = detector, config, process
         self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
         self.optimizer = build_optimizer(detector, config)
+        self.adversary = build_adversary(detector, config)
         self.precision = resolve(config.precision, process.device)
         self.scaler = torch.amp.GradScaler(process.device.type, enabled=self.precision == "fp16")
         if config.train_batchSize < config.accumulate * process.world_size:
@@ -106,7 +110,14 @@ class Stepper:
                 device_ids=[process.device] if process.device.type == "cuda" else None,
                 find_unused_parameters=detector.find_unused_parameters,
             )
-        self.parameters = [p for p in detector.parameters() if p.requires_grad]
+        theirs = {id(p) for group in self.adversary.param_groups for p in group["params"]} if self.adversary else set()
+        self.parameters = [p for p in detector.parameters() if p.requires_grad and id(p) not in theirs]
+        self.opponents = [p for p in detector.parameters() if id(p) in theirs]
+
+    @property
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """The optimiser, and the adversary's where there is one."""
+        return [self.optimizer, *([self.adversary] if self.adversary else [])]
 
     def clock(self, step: int) -> Clock:
         """Return the time of a step."""
@@ -126,7 +137,8 @@ class Stepper:
         self._reseed(step)
         self.detector.train()
         self.detector.before_step(clock)
-        set_learning_rate(self.optimizer, factor(self.config, step, self.total_steps, self.steps_per_epoch))
+        for optimizer in self.optimizers:
+            set_learning_rate(optimizer, factor(self.config, step, self.total_steps, self.steps_per_epoch))
         batch = self._laid_out(self.detector.prepare(batch))
         losses, prediction = self._backward(batch, step)
         if self.config.optimizer.type == "sam":
@@ -134,13 +146,15 @@ class Stepper:
                 self._reseed(step)
                 self._backward(batch, step)
         self.detector.after_backward(clock)
-        self.scaler.unscale_(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
         limit = self.config.grad_clip or math.inf
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, limit))
+        norm, other = (float(nn.utils.clip_grad_norm_(part, limit)) for part in (self.parameters, self.opponents))
         # A gradient that overflows fp16 is the scaler's to handle: it leaves the step out and lowers its scale.
-        if not math.isfinite(norm) and not self.scaler.is_enabled():
-            raise NotFinite(step, {**losses, "grad_norm": norm})
-        self.scaler.step(self.optimizer)
+        if not math.isfinite(norm + other) and not self.scaler.is_enabled():
+            raise NotFinite(step, {**losses, "grad_norm": norm + other})
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
         self.scaler.update()
         return {**losses, "grad_norm": norm}, prediction
 
@@ -151,8 +165,9 @@ class Stepper:
         return batch
 
     def _backward(self, batch: Batch, step: int) -> tuple[dict[str, float], Prediction]:
-        """Fill the gradients with those of the global batch's mean loss."""
-        self.optimizer.zero_grad(set_to_none=True)
+        """Fill the gradients with those of the global batch's mean losses."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         parts = micro_batches(batch, self.config.accumulate)
         shares = self.config.accumulate * self.process.world_size
         total = self._global_size(batch)
@@ -172,7 +187,8 @@ class Stepper:
             with hold:
                 with autocast(self.precision, self.process.device):
                     losses, prediction = self.module(part)
-                self.scaler.scale(losses["overall"] * (weight / self.config.accumulate)).backward()
+                lowered = losses["overall"] + losses[ADVERSARY] if self.adversary else losses["overall"]
+                self.scaler.scale(lowered * (weight / self.config.accumulate)).backward()
             for name, value in self._recorded(losses).items():
                 sums[name] = sums.get(name, 0) + value * (weight / shares)
         names = list(sums)
@@ -207,22 +223,38 @@ class Stepper:
 
     def state(self) -> dict[str, object]:
         """Return what a checkpoint keeps of the optimisation."""
-        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        adversary = {ADVERSARY: self.adversary.state_dict()} if self.adversary else {}
+        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(), **adversary}
 
     def load_state(self, state: dict) -> None:
         """Take back what `state` returned; rates and the like stay those of the present configuration.
 
         Raises:
-            ValueError: it is the state of another kind of optimiser, or of other parameters.
+            ValueError: it is the state of another kind of optimiser, or of other parameters; nothing was taken.
         """
-        own, theirs = self.optimizer.state_dict()["param_groups"], state["optimizer"]["param_groups"]
-        if [group["params"] for group in own] != [group["params"] for group in theirs]:
-            raise ValueError(f"{len(theirs)} groups of parameters there, {len(own)} here, or other parameters in them")
-        if own[0].keys() != theirs[0].keys():
-            raise ValueError("the optimiser there has other settings than the one here")
-        self.optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": own})
+        if (ADVERSARY in state) != (self.adversary is not None):
+            here, there = ("none", "one") if ADVERSARY in state else ("one", "none")
+            raise ValueError(f"{there} for an adversary there, {here} here")
+        states = [state["optimizer"], *([state[ADVERSARY]] if self.adversary else [])]
+        fitted = [_under_own_settings(o, s) for o, s in zip(self.optimizers, states, strict=True)]
+        for optimizer, taken in zip(self.optimizers, fitted, strict=True):
+            optimizer.load_state_dict(taken)
         if state["scaler"]:  # empty where it was not fp16
             self.scaler.load_state_dict(state["scaler"])
+
+
+def _under_own_settings(optimizer: torch.optim.Optimizer, state: dict) -> dict:
+    """Return an optimiser's state dict with the groups' settings of the one that is to take it.
+
+    Raises:
+        ValueError: it is of another kind of optimiser, or of other parameters.
+    """
+    own, theirs = optimizer.state_dict()["param_groups"], state["param_groups"]
+    if [group["params"] for group in own] != [group["params"] for group in theirs]:
+        raise ValueError(f"{len(theirs)} groups of parameters there, {len(own)} here, or other parameters in them")
+    if own[0].keys() != theirs[0].keys():
+        raise ValueError("the optimiser there has other settings than the one here")
+    return {"state": state["state"], "param_groups": own}
 
 
 def micro_batches(batch: Batch, parts: int) -> list[Batch]:
