@@ -9,7 +9,8 @@ def am_softmax(
 ) -> Tensor:
     """Return the cross-entropy of scaled scores `(B, K)` after the true class's score is lowered by the margin.
 
-    `label` `(B,)` int64. `reduction` is PyTorch's: the mean, or with `none` each sample's `(B,)`. The scores are cosines in the paper; a linear layer's outputs do as well, without its geometry.
+    `label` `(B,)` int64. `reduction` is PyTorch's: their mean, or `none`. The scores are cosines in the paper; a linear layer's
+    outputs do as well, without its geometry.
     """
     lowered = score.float() - margin * F.one_hot(label, score.shape[1])
     return F.cross_entropy(scale * lowered, label, reduction=reduction)
