@@ -62,6 +62,7 @@ def rows(number: int, size: int = 8, side: int = 32) -> dict:
     target[: size // 2] = -1
     mask = np.zeros((size, 1, side, side), np.uint8)
     mask[1::2, :, 8:16, 8:16] = 1
+    other = np.random.default_rng([8, number])
     return {
         "image": torch.from_numpy(generator.integers(0, 256, (size, 3, side, side), dtype=np.uint8)),
         "label": torch.from_numpy(np.arange(size) % 2),
@@ -69,6 +70,13 @@ def rows(number: int, size: int = 8, side: int = 32) -> dict:
         "source_id": torch.from_numpy(target),
         "domain": torch.from_numpy(generator.integers(0, 2, size)),
         "mask": torch.from_numpy(mask),
+        # What could be forged into them, and as which numbers choose.
+        **{
+            k: torch.from_numpy(other.integers(0, 256, (size, 3, side, side), dtype=np.uint8))
+            for k in ("reference", "source")
+        },
+        "parts": torch.from_numpy(other.integers(0, 256, (size, 5, side, side), dtype=np.uint8)),
+        "chance": torch.from_numpy(other.random((size, 2), dtype=np.float32)),
         "frame": torch.arange(size),
         "index": torch.arange(size),
         "video": [f"{number}/{i}" for i in range(size)],
@@ -131,8 +139,9 @@ FIRST_STEPS = {
     "tall": {
         "embed_dim": 16, "depths": [2, 1, 1, 1], "num_heads": [1, 2, 2, 2], "resolution": 32, "drop_path_rate": 0.0,
     },
+    "sladd": {"resolution": 32, "synthesizer_dropout": 0.0},
 }  # fmt: skip
-# Those that train on several roles: how many, and what else their batches hold.
+# Those that train on several roles: how many; and what else batches hold.
 ROLES = {"lsda": {"roles": 2, "chance": torch.arange(4).repeat(2), "label": torch.arange(2).repeat_interleave(4)}}
 # Those that see their faces at another size than 32 pixels: at which.
 SIDES = {"lrl": 64}

@@ -20,8 +20,9 @@ PARTS = 5
 ALPHA, POISSON, MIXUP, UNTOUCHED = range(4)
 BLENDINGS = 4
 ORIGINAL_FORGERY = 4  # the type of a fake that somebody else made
-# Sweeps over each level of a pyramid of maps, until a correction has spread.
-_SWEEPS = 16
+# Of a solver on each level of a pyramid of maps, and what it takes for nothing.
+_ITERATIONS = 24
+_NONE = 1e-20
 
 
 @dataclass
@@ -113,7 +114,7 @@ def spread_inside(known: Tensor, inside: Tensor) -> Tensor:
     """Return maps `(B, C, H, W)` whose values inside a mask `(B, 1, H, W)` bool are the mean of their four neighbours.
 
     Around the mask they are as given; beyond the picture's border values repeat. Each level of a pyramid starts from the
-    coarser one's answer, so that few sweeps reach the middle of large masks.
+    coarser one's answer, so that few iterations reach the middle of large masks.
     """
     height, width = known.shape[-2:]
     outside = (~inside).float()
@@ -126,11 +127,22 @@ def spread_inside(known: Tensor, inside: Tensor) -> Tensor:
     else:
         guess = (known * outside).sum((2, 3), keepdim=True) / outside.sum((2, 3), keepdim=True).clamp_min(1)
     value = torch.where(inside, guess, known)
-    for _ in range(_SWEEPS):
-        around = F.pad(value, (1, 1, 1, 1), mode="replicate")
-        mean = (around[..., 1:-1, 2:] + around[..., 1:-1, :-2] + around[..., 2:, 1:-1] + around[..., :-2, 1:-1]) / 4
-        value = torch.where(inside, mean, known)
+    # Conjugate gradients on what is missing inside, channel by channel.
+    missing = torch.where(inside, _around(value) - value, 0.0)
+    step, square = missing, missing.square().sum((2, 3), keepdim=True)
+    for _ in range(_ITERATIONS):
+        bent = torch.where(inside, step - _around(step), 0.0)
+        length = square / (step * bent).sum((2, 3), keepdim=True).clamp_min(_NONE)
+        value, missing = value + length * step, missing - length * bent
+        before, square = square, missing.square().sum((2, 3), keepdim=True)
+        step = missing + square / before.clamp_min(_NONE) * step
     return value
+
+
+def _around(values: Tensor) -> Tensor:
+    """Return the mean of every pixel's four neighbours."""
+    padded = F.pad(values, (1, 1, 1, 1), mode="replicate")
+    return (padded[..., 1:-1, 2:] + padded[..., 1:-1, :-2] + padded[..., 2:, 1:-1] + padded[..., :-2, 1:-1]) / 4
 
 
 def _halved(values: Tensor) -> Tensor:
