@@ -15,11 +15,11 @@ also seen mirrored. Inference is the plain network. Pairs come from the recipe `
 (training/dataset/recipes/sladd_recipe.py), whose uniform numbers draw the choices: they depend on no process.
 
 What differs from the paper's code: a choice is rewarded by its own picture's loss, not by the mean of the batch that one process
-holds (`reward: batch`); fakes, for which nothing is chosen, teach no policy; L_mag compares each picture with its own ratio, where
-a missing axis compares it with all; a fake without a recorded mask counts in no L_map; Poisson blending runs on the device
+holds (`reward: batch`); fakes, for which nothing is chosen, teach no policy; L_mag compares each picture with its own ratio,
+where a missing axis compares it with all; a fake without a recorded mask counts in no L_map; Poisson blending runs on the device
 (conjugate gradients); the synthesiser's first layer begins with ImageNet's kernels over both pictures. What DeepfakeBench does
-otherwise: cross-entropy of the class and a margin of 0.5, real and fake partners that swap roles at random, an augmented input, a
-smaller β₁ for the synthesiser: `sladd_benchmark.yaml`.
+otherwise: cross-entropy of the class and a margin of 0.5, real and fake partners that swap roles at random, an augmented input,
+a smaller β₁ for the synthesiser: `sladd_benchmark.yaml`.
 
 Input 256×256. 20.8 M parameters and 20.8 M of the synthesiser, 6.0 G multiply-adds per image; 18 G per target in training.
 """
@@ -164,7 +164,9 @@ class SladdDetector(Detector):
             "label": torch.where(forging, 1, label),
             "type_label": torch.where(forging, chosen.blending, kind),
             "ratio": chosen.ratio,
-            "region": torch.where(rows, alpha, (batch["mask"] > 0).float() * label[:, None, None, None]),  # (B, 1, H, W)
+            "region": torch.where(
+                rows, alpha, (batch["mask"] > 0).float() * label[:, None, None, None]
+            ),  # (B, 1, H, W)
             "log_prob": chosen.log_prob,
             "entropy": chosen.entropy,
         }
