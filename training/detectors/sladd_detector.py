@@ -151,7 +151,8 @@ class SladdDetector(Detector):
 
     def _forge(self, batch: Batch) -> Prediction:
         """Forge real targets as the synthesiser chooses; return pictures, labels, regions, and how likely the choices were."""
-        chosen = choose(*self.synthesizer(batch["image"], batch["reference"]), batch["chance"])
+        region, blending, ratio = self.synthesizer(batch["image"], batch["reference"])
+        chosen = choose(region, blending, ratio, batch["chance"])
         with torch.no_grad():
             label, alpha = batch["label"], region_masks(batch["parts"], chosen.region)
             alpha = torch.where((chosen.blending == POISSON)[:, None, None, None], (alpha >= 0.5).float(), alpha)
@@ -203,7 +204,8 @@ class SladdDetector(Detector):
         margin, scale = self.config.margin, self.config.scale
         label, kind = (prediction[key].repeat(2) for key in ("label", "type_label"))
         region = torch.cat([prediction["region"], prediction["region"].flip(3)])
-        wanted = F.adaptive_avg_pool2d(region, prediction["map"].shape[-2:])  # (2B, 1, h, w)
+        height, width = prediction["map"].shape[-2:]
+        wanted = F.adaptive_avg_pool2d(region, (height, width))  # (2B, 1, h, w)
         if self.config.loss_func == "am_softmax":
             cls = am_softmax(prediction["cls"], label, margin, scale, reduction="none")
         else:

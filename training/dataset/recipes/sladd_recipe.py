@@ -95,7 +95,7 @@ class Sladd(Recipe):
         # Nobody is forged with another frame of the same video: the next video's first row instead.
         alike = rows[partner, 0] == rows[:, 0]
         following = np.searchsorted(rows[:, 0], rows[:, 0], side="right") % len(rows)
-        partner = np.where(alike, following, partner)
+        partner[alike] = following[alike]
         return np.column_stack([rows, rows[partner]]).astype(np.int32)
 
     def _targets(self, rng: np.random.Generator) -> np.ndarray:
