@@ -99,6 +99,7 @@ def test_a_validation_that_was_kept_is_taken_for_the_same_videos_only(tmp_path, 
         "label": torch.tensor([0, 1]),
         "method": torch.tensor([0, 1]),
         "frame": torch.tensor([3, 4]),
+        "target_id": torch.tensor([-1, 0]),
         "image": torch.zeros(2, 3, 4, 4, dtype=torch.uint8),
     }
 

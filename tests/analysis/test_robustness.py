@@ -155,6 +155,7 @@ def test_videos_join_the_batches_of_a_loader():
             "label": torch.tensor([int(n == "b") for n in names]),
             "method": torch.zeros(len(names), dtype=torch.int64),
             "frame": torch.tensor(frames),
+            "target_id": torch.tensor(["abc".index(n) - 1 for n in names]),
             "image": torch.full((len(names), 3, 4, 4), 7, dtype=torch.uint8),
         }
         for names, frames in ((["a", "a"], [0, 5]), (["a", "b"], [9, 1]), (["b", "c"], [2, 3]))
@@ -165,6 +166,7 @@ def test_videos_join_the_batches_of_a_loader():
         ("b", 1, [1, 2]),
         ("c", 0, [3]),
     ]
+    assert [v.person for v in found] == [-1, 0, 1]
     assert found[0].image.shape == (3, 3, 4, 4)
     assert list(videos([])) == []
 

@@ -71,7 +71,7 @@ class VideoMae(VideoTransformerDetector):
     card = DetectorCard(
         "VideoMAE", "video",
         "VideoMAE: Masked Autoencoders are Data-Efficient Learners for Self-Supervised Video Pre-Training", 2022,
-        "https://arxiv.org/abs/2203.12602", "outputs of DeepfakeBench",
+        "https://arxiv.org/abs/2203.12602", "outputs and losses of DeepfakeBench",
     )  # fmt: skip
 
     def __init__(self, config: VideoMaeConfig, data_info: DataInfo | None = None, pretrained: bool = True):

@@ -70,7 +70,7 @@ class Xclip(VideoTransformerDetector):
     )  # fmt: skip
     card = DetectorCard(
         "X-CLIP", "video", "Expanding Language-Image Pretrained Models for General Video Recognition", 2022,
-        "https://arxiv.org/abs/2208.02816", "outputs of DeepfakeBench",
+        "https://arxiv.org/abs/2208.02816", "outputs and losses of DeepfakeBench",
     )  # fmt: skip
 
     def __init__(self, config: XclipConfig, data_info: DataInfo | None = None, pretrained: bool = True):

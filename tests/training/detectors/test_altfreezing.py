@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from helpers.clips import check_resume, clip_batch
+from helpers.clips import clip_batch
 from helpers.detector_checks import build, check_gradients, check_outputs, filled, losses_of, overfit, quiet
+from helpers.training_runs import check_resume
 from parity.fill import load_golden, load_losses, make_batch
 
 from training.config import load_config
@@ -125,15 +126,14 @@ def test_learns_a_handful_of_clips():
 
 
 def test_a_resumed_run_ends_with_the_same_bits_in_the_same_turn(tmp_path):
-    lines = [
-        "backbone_name: resnet3d_tiny",
-        "dataset_type: altfreezing",
-        "freeze_spatial: 2",
-        "recipe: {kinds: [drop, repeat]}",
-    ]
-    check_resume(
-        tmp_path, "altfreezing", [*lines, "optimizer: {type: sgd, sgd: {lr: 0.01, momentum: 0.9}}"], steps=5, cut=2
-    )
+    keys = {
+        "backbone_name": "resnet3d_tiny",
+        "dataset_type": "altfreezing",
+        "freeze_spatial": 2,
+        "recipe": {"kinds": ["drop", "repeat"]},
+        "optimizer": {"type": "sgd", "sgd": {"lr": 0.01, "momentum": 0.9}},
+    }
+    check_resume(tmp_path, "altfreezing", 5, 2, frames=6, video_mode=True, clip_size=4, train_batchSize=2, **keys)
 
 
 def test_its_files_and_the_field_s_load(tmp_path):

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from helpers.clips import check_resume, clip_batch
+from helpers.clips import clip_batch
 from helpers.detector_checks import build, check_gradients, check_losses, check_outputs, filled, overfit
+from helpers.training_runs import check_resume
 from parity.fill import fill_state_dict, load_golden
 from scipy.special import erf
 
@@ -108,9 +109,8 @@ def test_learns_a_handful_of_clips():
 
 
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path):
-    check_resume(
-        tmp_path, "ftcn", ["backbone_name: resnet3d_tiny", "hidden: 64", "heads: 4", "grad_checkpointing: true"]
-    )
+    keys = {"backbone_name": "resnet3d_tiny", "hidden": 64, "heads": 4, "grad_checkpointing": True}
+    check_resume(tmp_path, "ftcn", 4, 2, frames=6, video_mode=True, clip_size=4, train_batchSize=2, **keys)
 
 
 def test_longer_clips_than_it_was_built_for_are_a_sentence():
