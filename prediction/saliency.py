@@ -22,10 +22,13 @@ from training.batch import is_map
 
 
 def fake_logit(prediction: dict[str, Tensor]) -> Tensor:
-    """Return log odds of fake `(B,)`; from two logits where there are such, since a saturated probability has no gradient."""
-    cls = prediction.get("cls")
+    """Return log odds of fake `(B,)`; from the one logit or the two where there are such, since a saturated probability has
+    no gradient."""
+    cls, logit = prediction.get("cls"), prediction.get("logit")
     if isinstance(cls, Tensor) and cls.ndim == 2 and cls.shape[1] == 2:
         return cls[:, 1] - cls[:, 0]
+    if isinstance(logit, Tensor):
+        return logit.flatten()
     return torch.logit(prediction["prob"].clamp(1e-6, 1 - 1e-6))
 
 

@@ -187,6 +187,14 @@ def test_no_layer_with_places_no_map(image):
     assert all_maps(flat, image) == {}
 
 
+def test_fake_logit_of_one_logit_has_a_gradient_where_its_probability_is_saturated():
+    logit = torch.tensor([40.0, -3.0], requires_grad=True)
+    odds = fake_logit({"cls": logit.sigmoid()[:, None], "prob": logit.sigmoid(), "logit": logit})
+    odds.sum().backward()
+    assert odds.tolist() == [40.0, -3.0]
+    assert logit.grad.tolist() == [1.0, 1.0]
+
+
 def test_fake_logit_of_a_probability():
     prob = torch.tensor([0.2, 0.9])
     torch.testing.assert_close(fake_logit({"prob": prob}), torch.log(prob / (1 - prob)))
