@@ -47,7 +47,9 @@ def caption(table: Table) -> str:
     """Return one sentence on what the table shows and where its figures come from."""
     seeds = max((entry.seeds for entry in table.entries), default=1)
     brackets = (
-        "95 % interval by bootstrap over videos" if seeds == 1 else f"mean ± standard deviation over {seeds} seeds"
+        "95 % interval by bootstrap over people where they are known, else over videos"
+        if seeds == 1
+        else f"mean ± standard deviation over {seeds} seeds"
     )
     text = f"{table.level.capitalize()}-level AUC; brackets: {brackets}; bold: best of the column."
     text += " Top3 counts, over the rows shown, the test sets on which a row is among the three best (ties are in)."
