@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import ConfigError, DataError
+from common.labels import find_kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,8 +25,6 @@ SCORES = ("prob", "score", "prob_fake", "fake_prob", "p_fake", "y_score", "pred"
 PEOPLE = ("person", "identity", "subject", "target_id")
 # A column that begins so holds one detector's scores.
 SCORES_BEGIN = ("prob_", "score_")
-REAL = {"0", "0.0", "real", "genuine", "bonafide", "authentic", "false", "original"}
-FAKE = {"1", "1.0", "fake", "spoof", "deepfake", "manipulated", "true", "synthetic"}
 UNKNOWN = {"", "-1", "nan", "none", "null", "na", "n/a"}
 DELIMITERS = ",;\t"
 
@@ -213,7 +212,7 @@ def _number(text: str, path: str | Path, line: int, column: str) -> float:
 
 
 def _label(text: str, path: str | Path, line: int, column: str) -> int:
-    word = text.lower()
-    if word not in REAL | FAKE:
+    kind = find_kind(text)
+    if kind is None:
         raise DataError(f"{path}, line {line}: `{text[:40]}` in `{column}` is no label; write 0 or real, 1 or fake")
-    return int(word in FAKE)
+    return int(kind == "fake")

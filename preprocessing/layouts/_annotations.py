@@ -2,38 +2,16 @@
 
 import csv
 import io
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from common.datasets import SPLIT_WORDS, SPLITS
 from common.errors import DataError
-
-_WORDS = {
-    "real": ("real", "original", "genuine", "authentic", "pristine", "false"),
-    "fake": ("fake", "deepfake", "manipulated", "forged", "swapped", "synthetic", "true"),
-}
-_KIND_OF = {word: kind for kind, words in _WORDS.items() for word in words}
+from common.labels import find_kind
 
 Row = tuple[str, dict[str, str]]
 """Where a row stands (`<file>, line 7`), and column → cell."""
-
-
-def find_kind(value: Any) -> str | None:
-    """Return `real` or `fake` where a label plainly means it, else None.
-
-    Understood in any case: real and fake and a few words that mean the same; 0 and 1 as text or number (`0.0`); false and true,
-    which are 0 and 1.
-    """
-    text = str(value).strip().lower()
-    if text in _KIND_OF:
-        return _KIND_OF[text]
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return {0.0: "real", 1.0: "fake"}.get(number) if math.isfinite(number) else None
 
 
 def read_kind(value: Any, where: str) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import DataError
-from preprocessing.layouts._annotations import find_kind, find_split
+from common.labels import find_kind
+from preprocessing.layouts._annotations import find_split
 from preprocessing.run_rearrange import rearrange
 
 

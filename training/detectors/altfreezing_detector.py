@@ -8,8 +8,8 @@ such as are made of real clips (training/dataset/recipes/altfreezing_recipe.py).
 
 What differs from the paper: its turns follow from the number of the step, with that one step first. Optimisation (batches of 32,
 SGD, 0.05 along a cosine, 1000 epochs, no decay of norms) is that of the authors' published settings. What DeepfakeBench does
-otherwise (`altfreezing_benchmark.yaml`): clips of 16 frames, Adam, recorded fakes alone. It also switches after the forward
-pass, whose graph has been recorded by then, so that its spatial kernels learn in the first step and never again.
+otherwise (`altfreezing_benchmark.yaml`): clips of 16 frames, Adam, recorded fakes alone. By its code it switches
+after the forward pass, whose graph has been recorded by then; its first step, in which spatial kernels learn, was compared.
 
 Input 32×224×224. 27.2 M parameters, 113.6 G multiply-adds per clip; on one core of an AMD EPYC 0.11 clips/s with 1.1 GB, and a
 training step of one clip takes 28 s and 4.1 GB.
