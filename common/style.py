@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Okabe & Ito (2008): told apart with every common colour-vision deficiency; yellow is left out, it is faint on white.
@@ -97,8 +96,3 @@ def data_uri(drawing: Figure) -> str:
     buffer = io.BytesIO()
     drawing.savefig(buffer, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def empty_note(axes: Axes, text: str) -> None:
-    """Say in the middle of empty axes why there is nothing to see."""
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=NEUTRAL)

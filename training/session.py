@@ -6,7 +6,7 @@ import argparse
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -16,6 +16,7 @@ from common.io import read_json, write_json
 from common.rundir import RunDir, new_run_dir, run_meant
 from common.wording import about_training, remarks, shortfalls
 from training.config import CONFIG_DIR, config_text, load_config
+from training.config.origins import annotated
 from training.config.schema import Config
 from training.dataset import DataInfo
 from training.dataset.loader import Loader
@@ -118,6 +119,12 @@ def test(args: argparse.Namespace) -> None:
 
 
 test.__test__ = False  # type: ignore[attr-defined]  # of pytest's business it is none
+
+
+def print_config(args: argparse.Namespace, mode: Literal["train", "test"]) -> None:
+    """Print the configuration that the command line means, each value with its origin."""
+    source = run_meant(args.detector_path) if mode == "test" else None
+    print(annotated(source.config if source else args.detector_path or DEMO, overrides_from(args), mode), end="")
 
 
 def _say_that_it_is_the_demo(config: Config, own_data: bool) -> None:

@@ -37,6 +37,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--local_rank", "--local-rank", type=int, default=None, help=argparse.SUPPRESS)
     p.add_argument("--seed", type=whole(0, MOST_SEED), metavar="N", help="manualSeed (bootstrap intervals)")
     p.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
+    p.add_argument(
+        "--print_config", action="store_true", help="print every key with its value and where it comes from, and end"
+    )
     add_set(p)
     add_common(p)
     return p
@@ -45,9 +48,12 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Parse, test, report."""
     args = parser().parse_args()
-    from training.session import test
+    from training.session import print_config, test
 
-    test(args)
+    if args.print_config:
+        print_config(args, "test")
+    else:
+        test(args)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--log_dir", metavar="DIR", help="the run directory itself (default: logs/<detector>/<time>)")
     p.add_argument("--seed", type=whole(0, MOST_SEED), metavar="N", help="manualSeed")
     p.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
+    p.add_argument(
+        "--print_config", action="store_true", help="print every key with its value and where it comes from, and end"
+    )
     add_set(p)
     add_common(p)
     return p
@@ -44,9 +47,12 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Parse, train, test, report."""
     args = parser().parse_args()
-    from training.session import train
+    from training.session import print_config, train
 
-    train(args)
+    if args.print_config:
+        print_config(args, "train")
+    else:
+        train(args)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import importlib
 import logging
 import typing
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from common.datasets import default_labels
 from common.errors import ConfigError
 from common.io import atomic_write
 from common.yaml_source import Path_, Source
+from training.config.legacy import legacy
 from training.config.schema import Config, spread_frames
 
 CONFIG_DIR = Path(__file__).parent
@@ -35,11 +35,18 @@ def load_config(
         path: a YAML file in the field's form.
         overrides: `key.sub=value` texts, stronger than every file; values are YAML.
         mode: which of `train_config.yaml` and `test_config.yaml` stands underneath.
-        quiet: keep what was ignored in foreign files to oneself.
+        quiet: do not log what was ignored in foreign files.
 
     Raises:
         ConfigError: unknown or ill-typed key, missing file, unknown detector; names file, line, key and what is allowed.
     """
+    return read_config(path, overrides, mode, quiet)[0]
+
+
+def read_config(
+    path: str | Path, overrides: Sequence[str], mode: Literal["train", "test"], quiet: bool = False
+) -> tuple[Config, list[Source]]:
+    """Return what `load_config` does, and the sources that it was merged from, weakest first."""
     sources = [Source.from_file(CONFIG_DIR / f"{mode}_config.yaml"), Source.from_file(path)]
     sources += [Source.from_override(text) for text in overrides]
     notes: list[str] = []
@@ -57,9 +64,11 @@ def load_config(
         config = schema.model_validate(values)
     except pydantic.ValidationError as error:
         raise ConfigError(_explain(error, schema, sources)) from None
+    if mode == "train":
+        _check_recipe(config, sources)
     if notes and not quiet:
         log.warning("%s: read, but not used: %s", path, "; ".join(notes))
-    return config
+    return config, sources
 
 
 def config_text(config: Config) -> str:
@@ -70,11 +79,6 @@ def config_text(config: Config) -> str:
 def save_config(config: Config, path: str | Path) -> None:
     """Write the effective configuration as YAML."""
     atomic_write(path, config_text(config))
-
-
-@cache
-def _legacy() -> dict[str, Any]:
-    return Source.from_file(CONFIG_DIR / "legacy.yaml").values
 
 
 def _merge(into: dict[str, Any], values: dict[str, Any]) -> None:
@@ -103,15 +107,15 @@ def _put(values: dict[str, Any], path: Path_, value: Any) -> None:
 
 def _translate(source: Source, notes: list[str]) -> None:
     """Drop, move and rename what other projects' files carry, noting each."""
-    legacy = _legacy()
+    tables = legacy()
     for path in source.duplicates:
         notes.append(f"the first of two `{'.'.join(path)}`")
-    for dotted, instead in legacy["ignored"].items():
+    for dotted, instead in tables["ignored"].items():
         path = tuple(dotted.split("."))
         if source.has(path):
             _pop(source.values, path)
             notes.append(f"`{dotted}` ({instead})")
-    for old, new in legacy["moved"].items():
+    for old, new in tables["moved"].items():
         path = tuple(old.split("."))
         if source.has(path):
             _put(source.values, tuple(new.split(".")), _pop(source.values, path))
@@ -129,7 +133,7 @@ def _translate(source: Source, notes: list[str]) -> None:
     stem = Path(source.name).stem
     if isinstance(name, str):
         # A file that is named after a detector is for that detector, whatever a copied line in it says.
-        source.values["model_name"] = legacy["file_is_for"].get(stem) or legacy["model_name"].get(name, name)
+        source.values["model_name"] = tables["file_is_for"].get(stem) or tables["model_name"].get(name, name)
         if source.values["model_name"] != name:
             notes.append(f"`model_name: {name}` (this file is for {source.values['model_name']})")
 
@@ -142,6 +146,19 @@ def _is_foreign(folder: Path) -> bool:
 def _detectors() -> Any:
     """Return the registry of detectors, by its name: the configuration stands below them."""
     return importlib.import_module("training.detectors.registry")
+
+
+def _check_recipe(config: Config, sources: list[Source]) -> None:
+    """Refuse a recipe that is not there, and keys that it does not know, before any data is read."""
+    recipes = importlib.import_module("training.dataset.recipes.recipe")
+    try:
+        options = recipes.recipe_class(config).Options
+    except ConfigError as error:
+        raise ConfigError(f"{_where(('dataset_type',), sources)}: {error}") from None
+    try:
+        options.model_validate(config.recipe)
+    except pydantic.ValidationError as error:
+        raise ConfigError(_explain(error, options, sources, within=("recipe",))) from None
 
 
 def _schema_for(values: dict[str, Any], sources: list[Source]) -> type[Config]:
@@ -160,7 +177,7 @@ def _schema_for(values: dict[str, Any], sources: list[Source]) -> type[Config]:
 
 
 def _translate_backbone(values: dict[str, Any]) -> None:
-    names = _legacy()["backbone_name"].get(values.get("model_name"), {})
+    names = legacy()["backbone_name"].get(values.get("model_name"), {})
     if values.get("backbone_name") in names:
         values["backbone_name"] = names[values["backbone_name"]]
 
@@ -181,7 +198,7 @@ def _clean_pretrained(values: dict[str, Any], sources: list[Source], notes: list
         raise ConfigError(
             f"{where}: `pretrained` is an address; download {value} into training/pretrained/ and name that file"
         )
-    for pattern, instead in _legacy()["pretrained"].get(values.get("model_name"), {}).items():
+    for pattern, instead in legacy()["pretrained"].get(values.get("model_name"), {}).items():
         if fnmatch.fnmatch(Path(value).name, pattern):
             values["pretrained"] = instead
             notes.append(f"`pretrained: {value}` (weights of another network; `{instead}` is used)")
@@ -200,6 +217,8 @@ def _where(path: Path_, sources: Sequence[Source]) -> str:
 
 def _nearest(name: str, known: Sequence[str]) -> str:
     """Return `; did you mean ...` or the list of what there is."""
+    if not known:
+        return "; there are none here"
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"; did you mean `{close[0]}`?" if close else f"; known: {', '.join(sorted(known))}"
 
@@ -218,18 +237,24 @@ def _section_of(schema: type[pydantic.BaseModel], path: Path_) -> type[pydantic.
     return model
 
 
-def _explain(error: pydantic.ValidationError, schema: type[Config], sources: Sequence[Source]) -> str:
-    """Turn the first validation error into one sentence with file, line, key, what is allowed, and the nearest key."""
+def _explain(
+    error: pydantic.ValidationError, schema: type[pydantic.BaseModel], sources: Sequence[Source], within: Path_ = ()
+) -> str:
+    """Turn the first validation error into one sentence with file, line, key, what is allowed, and the nearest key.
+
+    `within` is where the keys of `schema` stand in the file.
+    """
     errors = error.errors()
     first = errors[0]
     path = tuple(str(part) for part in first["loc"])
-    while path and not any(source.has(path) for source in sources) and _section_of(schema, path) is None:
+    while path and not any(source.has((*within, *path)) for source in sources) and _section_of(schema, path) is None:
         path = path[:-1]
-    where, dotted = _where(path, sources), ".".join(path)
+    whole = (*within, *path)
+    where, dotted = _where(whole, sources), ".".join(whole)
     if first["type"] == "extra_forbidden":
         section = _section_of(schema, path) or schema
-        group = f" in `{'.'.join(path[:-1])}`" if len(path) > 1 else ""
-        message = f"{where}: unknown key `{path[-1]}`{group}{_nearest(path[-1], list(section.model_fields))}"
+        group = f" in `{'.'.join(whole[:-1])}`" if len(whole) > 1 else ""
+        message = f"{where}: unknown key `{whole[-1]}`{group}{_nearest(path[-1], list(section.model_fields))}"
     elif first["type"] == "missing":
         message = f"{where}: the key `{dotted}` is missing; add it"
     elif first["type"] == "value_error":

@@ -177,6 +177,49 @@ class DataConfig(Section):
 PLACES = ("rgb_dir", "lmdb", "lmdb_dir", "dataset_json_folder", "path_prefix", "log_dir")
 # Keys that change where and how fast a run is done, not what comes out.
 BOOKKEEPING = (*PLACES, "task_target", "workers", "rec_iter", "keep_checkpoints", "save_every_steps")
+# Keys that may differ between a run and its continuation without changing its course.
+NOT_OF_THE_COURSE = frozenset(
+    {
+        *BOOKKEEPING,
+        "save_epoch",
+        "save_ckpt",
+        "save_feat",
+        "test_dataset",
+        "test_batchSize",
+        "pretrained",
+        "tnr_at_tpr",
+        "missing",
+        "data_note",
+    }
+)
+# Keys that do not change what trained weights make of an image: those, and what only training listens to.
+NOT_OF_A_SCORE = NOT_OF_THE_COURSE | {
+    "train_dataset",
+    "val_dataset",
+    "data",  # what is left out as unreadable is counted
+    "train_batchSize",
+    "use_data_augmentation",
+    "data_aug",
+    "optimizer",
+    "lr_scheduler",
+    "lr_step",
+    "lr_gamma",
+    "lr_min",
+    "lr_hold",
+    "lr_rise",
+    "warmup_steps",
+    "nEpochs",
+    "start_epoch",
+    "max_steps",
+    "grad_clip",
+    "accumulate",
+    "SWA",
+    "swa_start",
+    "ema_decay",
+    "early_stopping",
+    "metric_scoring",
+    "metric_level",
+}
 
 
 class Config(Section):

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from common.errors import WeightsError
 from training.batch import Batch, DataInfo
 from training.config.schema import Config as RunConfig
 from training.detectors.form import Form
+from training.loss.classification import cross_entropy, fake_probability
 from training.networks.pretrained import local_trunk
 from training.networks.states import NOT_THEIRS
 from training.networks.weights import State, assign_state, read_state, unwrap_state, without_shared_prefix
@@ -267,7 +267,7 @@ class ClassificationDetector(Detector):
     def forward(self, batch: Batch, inference: bool = False) -> Prediction:
         feat = batch["frozen"] if "frozen" in batch else self.features(batch["image"])
         cls = self.classifier(feat)  # (B, 2)
-        return {"cls": cls, "prob": cls.float().softmax(dim=1)[:, 1], "feat": feat}
+        return {"cls": cls, "prob": fake_probability(cls), "feat": feat}
 
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
-        return self.summed({"cls": F.cross_entropy(prediction["cls"].float(), batch["label"])})
+        return self.summed({"cls": cross_entropy(prediction["cls"], batch["label"])})

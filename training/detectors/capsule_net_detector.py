@@ -36,6 +36,7 @@ from training.detectors.parts.capsule_net.margin_loss import (
 )
 from training.detectors.parts.capsule_net.network import DynamicRouting, PrimaryCapsules
 from training.detectors.registry import register_detector
+from training.loss.classification import fake_probability
 from training.networks.pretrained import load_pretrained
 from training.networks.weights import State, rename
 
@@ -97,7 +98,7 @@ class CapsuleDetector(Detector):
         capsules = self.routing(feat)  # (B, 4, 2)
         classes = capsules.float().softmax(dim=2)
         cls = classes.mean(dim=1)  # (B, 2), sums to 1
-        prob = cls.softmax(dim=1)[:, 1]
+        prob = fake_probability(cls)
         return {"cls": cls, "prob": prob, "feat": feat, "classes": classes, "length": capsules.norm(dim=1)}
 
     def loss_weights(self) -> dict[str, float]:

@@ -17,7 +17,7 @@ from training.batch import Batch, DataInfo
 from training.config.schema import Config, NonNegative, Positive, Section
 from training.detectors.base import Detector, Losses, Prediction
 from training.loss.arcmargin import ArcMargin
-from training.loss.classification import cross_entropy
+from training.loss.classification import cross_entropy, fake_probability
 from training.loss.hypersphere import alignment, uniformity
 from training.loss.slerp import slerp_within_class
 from training.networks.clip_tower import ClipConfig, build_clip_tower, local_tower
@@ -152,7 +152,7 @@ class SphereDetector(ClipDetector):
         embedded = self.embed(batch, inference)
         sphere = F.normalize(embedded["feat"].float(), dim=1)  # (B, D)
         cls = self.head(sphere)
-        return {**embedded, "l2": sphere, "cls": cls, "prob": cls.float().softmax(dim=1)[:, 1]}
+        return {**embedded, "l2": sphere, "cls": cls, "prob": fake_probability(cls)}
 
     def classify(self, sphere: Tensor, label: Tensor) -> Tensor:
         """Return training logits `(B, 2)`: ArcMargin puts its margin on the label."""

@@ -17,13 +17,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from training.batch import Batch
 from training.config.schema import Config, NonNegative
 from training.detectors.base import Detector, DetectorCard, Losses, Prediction
 from training.detectors.parts.core import cosine_consistency
 from training.detectors.registry import register_detector
+from training.loss.classification import cross_entropy, fake_probability
 from training.networks.conversion.xception_keys import UNUSED_KEYS, head_keys
 from training.networks.weights import State
 from training.networks.xception_stages import Head, build_xception, final_map
@@ -62,13 +62,13 @@ class CoreDetector(Detector):
         feat = final_map(self.backbone, batch["image"])  # (B, 2048, h, w)
         pooled = feat.mean((2, 3))
         cls = self.head(pooled)  # (B, 2)
-        return {"cls": cls, "prob": cls.float().softmax(dim=1)[:, 1], "feat": feat, "core_feat": pooled}
+        return {"cls": cls, "prob": fake_probability(cls), "feat": feat, "core_feat": pooled}
 
     def loss_weights(self) -> dict[str, float]:
         return {"consistency": self.config.consistency_weight}
 
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
-        cls = F.cross_entropy(prediction["cls"].float(), batch["label"])
+        cls = cross_entropy(prediction["cls"], batch["label"])
         first, second = views(prediction["core_feat"])
         return self.summed({"cls": cls, "consistency": cosine_consistency(first, second)})
 

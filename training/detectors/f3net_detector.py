@@ -28,7 +28,7 @@ from training.detectors.parts.f3net.cross_stream import MixBlock
 from training.detectors.parts.f3net.frequency_bands import FrequencyComponents, LocalStatistics
 from training.detectors.parts.f3net.keys import f3net_keys
 from training.detectors.registry import register_detector
-from training.loss.classification import cross_entropy
+from training.loss.classification import cross_entropy, fake_probability
 from training.networks.conversion.xception_keys import UNUSED_KEYS
 from training.networks.weights import State
 from training.networks.xception_stages import (
@@ -108,7 +108,7 @@ class F3NetDetector(Detector):
     def forward(self, batch: Batch, inference: bool = False) -> Prediction:
         maps = self.maps(batch["image"])
         cls = torch.stack([stream.head(m.mean((2, 3))) for stream, m in zip(self.parts, maps, strict=True)]).sum(0)
-        return {"cls": cls, "prob": cls.float().softmax(dim=1)[:, 1], "feat": torch.cat(maps, dim=1)}
+        return {"cls": cls, "prob": fake_probability(cls), "feat": torch.cat(maps, dim=1)}
 
     def maps(self, image: Tensor) -> list[Tensor]:
         """Return each stream's last map `(B, 2048, H/32, W/32)`, activated, of normalised images."""

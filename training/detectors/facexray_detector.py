@@ -26,6 +26,7 @@ from training.config.schema import Config, NonNegative, Section
 from training.detectors.base import Detector, DetectorCard, Losses, Prediction
 from training.detectors.parts.facexray import xray_loss, xray_of_mask
 from training.detectors.registry import register_detector
+from training.loss.classification import cross_entropy, fake_probability
 from training.loss.masked import known_masks, known_mean
 from training.networks.hrnet import HEAD_KEYS, build_hrnet, stack_branches, stacked_channels
 from training.networks.weights import State, rename
@@ -81,7 +82,7 @@ class FaceXrayDetector(Detector):
         xray = F.interpolate(coarse, size=image.shape[-2:], mode="bilinear", align_corners=True)
         feat = F.adaptive_avg_pool2d(xray, _POOLED).flatten(1)  # (B, 128·128)
         cls = self.decision(feat)  # (B, 2)
-        return {"cls": cls, "prob": cls.float().softmax(dim=1)[:, 1], "feat": feat, "mask_pred": xray}
+        return {"cls": cls, "prob": fake_probability(cls), "feat": feat, "mask_pred": xray}
 
     def loss_weights(self) -> dict[str, float]:
         return {"mask": self.config.xray_weight}
@@ -97,7 +98,7 @@ class FaceXrayDetector(Detector):
 
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
         target = batch["xray"] if "xray" in batch else xray_of_mask(batch["mask"])
-        cls = F.cross_entropy(prediction["cls"].float(), batch["label"])
+        cls = cross_entropy(prediction["cls"], batch["label"])
         each = self._xray_loss(prediction["mask_pred"].float(), target.float())
         xray = known_mean(each, self._known(batch), batch.get("counts", {}).get("mask"))
         return self.summed({"cls": cls, "mask": xray})

@@ -25,7 +25,6 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from common.errors import ConfigError
 from training.batch import Batch
@@ -34,6 +33,7 @@ from training.detectors.base import Detector, DetectorCard, Losses, Prediction
 from training.detectors.parts.ffd.attention_map_loss import supervised_map_loss, weak_map_loss
 from training.detectors.parts.ffd.manipulation_map import AppearanceMap, RegressedMap
 from training.detectors.registry import register_detector
+from training.loss.classification import cross_entropy, fake_probability
 from training.loss.masked import known_masks, known_mean
 from training.networks.conversion.xception_keys import UNUSED_KEYS, head_keys
 from training.networks.weights import State, rename
@@ -126,7 +126,7 @@ class FfdDetector(Detector):
             x = x * extra["mask"]
         feat = exit_flow(self.backbone, blocks(self.backbone, x, 8, 12)).relu()  # (B, 2048, H/32, W/32)
         cls = self.head(feat.mean((2, 3)))
-        return {"cls": cls, "prob": cls.float().softmax(dim=1)[:, 1], "feat": feat, **extra}
+        return {"cls": cls, "prob": fake_probability(cls), "feat": feat, **extra}
 
     def loss_weights(self) -> dict[str, float]:
         return {"mask": self.config.map_weight}
@@ -137,7 +137,7 @@ class FfdDetector(Detector):
         return {"mask": known_masks(batch["mask"], batch["label"]).sum()}
 
     def get_losses(self, batch: Batch, prediction: Prediction) -> Losses:
-        cls = F.cross_entropy(prediction["cls"].float(), batch["label"])
+        cls = cross_entropy(prediction["cls"], batch["label"])
         if self.config.asked_of_map == "none":
             return self.summed({"cls": cls})
         return self.summed({"cls": cls, "mask": self._map_loss(batch, prediction["mask"])})

@@ -44,6 +44,7 @@ from training.detectors.parts.iid.identity_network import (
 from training.detectors.registry import register_detector
 from training.loss.additive_margin import am_softmax
 from training.loss.arcmargin import ArcMargin
+from training.loss.classification import fake_probability
 from training.loss.masked import UNKNOWN, known_cross_entropy, known_mean
 from training.networks.conversion.xception_keys import LAST_LINEAR
 from training.networks.weights import State, rename
@@ -147,7 +148,7 @@ class IidDetector(Detector):
         feat = self.features(image)  # (B, 512, h, w)
         implicit = feat.mean((2, 3))
         cls = self.head(self.dropout(implicit - explicit))  # (B, 2)
-        prob = cls.float().softmax(dim=1)[:, 1]
+        prob = fake_probability(cls)
         return {"cls": cls, "prob": prob, "feat": feat, "id_feat": explicit, "embed": implicit}
 
     def features(self, image: Tensor) -> Tensor:

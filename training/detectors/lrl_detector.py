@@ -39,7 +39,7 @@ from training.detectors.parts.lrl.local_relation import (
     similarity_loss,
 )
 from training.detectors.registry import register_detector
-from training.loss.classification import cross_entropy
+from training.loss.classification import cross_entropy, fake_probability
 from training.loss.masked import known_masks, known_mean
 from training.networks.conversion.efficientnet_keys import timm_keys
 from training.networks.efficientnet import FEATURES, EfficientNetConfig, build_efficientnet
@@ -122,7 +122,7 @@ class LrlDetector(Detector):
         pattern, similarity = self.similarity(feat)
         cls = self.head(self.dropout(self.hidden(pattern).relu()))
         logit = self.decoder(feat, (image.shape[-2], image.shape[-1]))  # (B, 1, H, W)
-        out = {"cls": cls, "prob": cls.float().softmax(dim=1)[:, 1], "feat": feat}
+        out = {"cls": cls, "prob": fake_probability(cls), "feat": feat}
         return {**out, "mask_logit": logit, "mask_pred": logit.sigmoid(), "sim": similarity}
 
     def features(self, image: Tensor, idct: Tensor) -> Tensor:

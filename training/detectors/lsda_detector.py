@@ -38,7 +38,7 @@ from training.detectors.parts.lsda.augmentation import Chances, Limits, Transfor
 from training.detectors.parts.lsda.encoder import EFFICIENTNET, WIDTH, Encoder, RealEncoder
 from training.detectors.parts.lsda.keys import UNUSED_KEYS, lsda_keys, teachers_in
 from training.detectors.registry import register_detector
-from training.loss.classification import cross_entropy
+from training.loss.classification import cross_entropy, fake_probability
 from training.networks.efficientnet import EfficientNetConfig
 from training.networks.iresnet import DEPTHS, load_arcface
 from training.networks.weights import State
@@ -186,7 +186,7 @@ class LsdaDetector(Detector):
         image = batch["image"]
         student = self.student(image)  # (B, 512, h, w)
         cls = self.head(student)
-        prob = cls.float().softmax(dim=1)[:, 1]
+        prob = fake_probability(cls)
         answer = {"cls": cls, "prob": prob, "feat": prob, "student": student}
         return answer if inference else answer | self._taught(batch)
 

@@ -48,7 +48,7 @@ from training.detectors.parts.multi_attention.regional_independence_loss import 
     moved_centers,
 )
 from training.detectors.registry import register_detector
-from training.loss.classification import cross_entropy
+from training.loss.classification import cross_entropy, fake_probability
 from training.networks.efficientnet import FEATURES, EfficientNetConfig, build_efficientnet, pad_stem
 from training.networks.weights import State
 from training.ops.gather import gather_rows
@@ -308,4 +308,4 @@ def activate_outside(net: EfficientNet, activated: bool) -> None:
 
 
 def _decision(cls: Tensor) -> Prediction:
-    return {"cls": cls, "prob": cls.float().softmax(dim=1)[:, 1]}
+    return {"cls": cls, "prob": fake_probability(cls)}

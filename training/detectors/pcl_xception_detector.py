@@ -24,7 +24,6 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from common.errors import ConfigError
 from training.batch import Batch
@@ -32,6 +31,7 @@ from training.config.schema import Config, NonNegative
 from training.detectors.base import Detector, DetectorCard, Losses, Prediction
 from training.detectors.parts.pcl import PatchConsistency, benchmark_consistency_loss, consistency_loss, patch_masks
 from training.detectors.registry import register_detector
+from training.loss.classification import cross_entropy, fake_probability
 from training.loss.masked import known_masks, known_mean
 from training.networks.conversion.xception_keys import UNUSED_KEYS, head_keys
 from training.networks.weights import State, rename
@@ -82,7 +82,7 @@ class PclXceptionDetector(Detector):
         middle = blocks(self.backbone, x, 1, 7)  # (B, 728, H/16, W/16)
         feat = exit_flow(self.backbone, blocks(self.backbone, middle, 8, 12))  # (B, 2048, H/32, W/32)
         cls = self.head(feat.relu().mean((2, 3)))
-        answer = {"cls": cls, "prob": cls.float().softmax(dim=1)[:, 1], "feat": feat}
+        answer = {"cls": cls, "prob": fake_probability(cls), "feat": feat}
         return answer if inference else {**answer, "consistency": self.consistency(middle)}  # (B, N, N)
 
     def loss_weights(self) -> dict[str, float]:
@@ -97,7 +97,7 @@ class PclXceptionDetector(Detector):
         measured = consistency_loss if self.config.pcl_loss == "paper" else benchmark_consistency_loss
         each = measured(logit, patch_masks(mask, math.isqrt(logit.shape[1])))
         pcl = known_mean(each, known, batch.get("counts", {}).get("pcl"))
-        return self.summed({"cls": F.cross_entropy(prediction["cls"].float(), batch["label"]), "pcl": pcl})
+        return self.summed({"cls": cross_entropy(prediction["cls"], batch["label"]), "pcl": pcl})
 
     def convert_keys(self, state: State) -> State:
         return rename(head_keys(state), [(r"^PCL\.theta\.", "consistency.embed.")])

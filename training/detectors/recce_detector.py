@@ -27,7 +27,7 @@ from training.detectors.parts.recce.keys import UNUSED_KEYS, recce_keys
 from training.detectors.parts.recce.reconstruction import Decoder, MultiScaleGraph, ResidualAttention, resized
 from training.detectors.parts.recce.reconstruction_loss import real_cohesion, real_reconstruction
 from training.detectors.registry import register_detector
-from training.loss.classification import cross_entropy
+from training.loss.classification import cross_entropy, fake_probability
 from training.networks.weights import State
 from training.networks.xception_stages import FEATURES, blocks, build_xception, exit_flow, stem_first, stem_second
 
@@ -82,7 +82,7 @@ class RecceDetector(Detector):
         x = blocks(net, self.attention(x, image, rebuilt), 9, 12)
         feat = self.dropout(exit_flow(net, x).relu().mean((2, 3)))  # (B, 2048)
         cls = self.head(feat)
-        out = {"cls": cls, "prob": cls.float().softmax(dim=1)[:, 1], "feat": feat}
+        out = {"cls": cls, "prob": fake_probability(cls), "feat": feat}
         return out if inference else {**out, "reconstruction": rebuilt, **embeddings}
 
     def _noisy(self, image: Tensor) -> Tensor:

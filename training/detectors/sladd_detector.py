@@ -48,6 +48,7 @@ from training.detectors.parts.sladd import (
 )
 from training.detectors.registry import register_detector
 from training.loss.additive_margin import am_softmax
+from training.loss.classification import fake_probability
 from training.loss.masked import known_masks, known_mean
 from training.networks.conversion.xception_keys import UNUSED_KEYS, head_keys
 from training.networks.weights import State, rename
@@ -143,7 +144,7 @@ class SladdDetector(Detector):
         feat = exit_flow(self.backbone, blocks(self.backbone, middle, 8, 12))  # (B, 2048, H/32, W/32)
         pooled = feat.relu().mean((2, 3))
         cls = self.head(pooled)
-        answer = {"cls": cls, "prob": cls.float().softmax(dim=1)[:, 1], "feat": feat}
+        answer = {"cls": cls, "prob": fake_probability(cls), "feat": feat}
         if not forgery:
             return answer
         told = {"type": self.type_head(pooled), "magnitude": self.magnitude_head(pooled)[:, 0]}

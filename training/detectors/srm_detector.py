@@ -33,6 +33,7 @@ from training.detectors.parts.srm.noise_residual import (
 )
 from training.detectors.registry import register_detector
 from training.loss.additive_margin import am_softmax
+from training.loss.classification import fake_probability
 from training.networks.conversion.xception_keys import LAST_LINEAR, UNUSED_KEYS
 from training.networks.weights import State, rename
 from training.networks.xception_stages import (
@@ -96,7 +97,7 @@ class SrmDetector(Detector):
             confidence = cls * self.config.scale
         else:
             confidence = cls = self.head(pooled)  # (B, 2)
-        return {"cls": cls, "prob": confidence.float().softmax(dim=1)[:, 1], "feat": feat}
+        return {"cls": cls, "prob": fake_probability(confidence), "feat": feat}
 
     def features(self, image: Tensor) -> Tensor:
         """Return the fused map `(B, 2048, H/32, W/32)` of normalised images."""

@@ -31,7 +31,7 @@ from training.detectors.parts.ucf.contrastive_loss import paired_contrast, shuff
 from training.detectors.parts.ucf.decoder import ConditionalDecoder
 from training.detectors.parts.ucf.keys import UNUSED_KEYS, ucf_keys
 from training.detectors.registry import register_detector
-from training.loss.classification import cross_entropy
+from training.loss.classification import cross_entropy, fake_probability
 from training.networks.weights import State
 from training.networks.xception_stages import (
     adjust_channel,
@@ -178,7 +178,7 @@ class UcfDetector(Detector):
             out = self._disentangled(image, common, self.specific(fingerprint))
         feat = common.mean((2, 3))
         cls = self.common_head(feat)
-        return {"cls": cls, "prob": cls.float().softmax(dim=1)[:, 1], "feat": feat, **out}
+        return {"cls": cls, "prob": fake_probability(cls), "feat": feat, **out}
 
     def _dealt_anew(self, common: Tensor, label: Tensor) -> Tensor:
         """Return the common features, now and then in another order within each class."""

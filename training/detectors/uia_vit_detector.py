@@ -33,7 +33,7 @@ from training.detectors.parts.uia_vit.consistency import patch_consistency, want
 from training.detectors.parts.uia_vit.gaussian import Gaussian, Moments
 from training.detectors.parts.uia_vit.trunk import build_trunk, walk
 from training.detectors.registry import register_detector
-from training.loss.classification import cross_entropy
+from training.loss.classification import cross_entropy, fake_probability
 from training.networks.weights import State, rename
 from training.ops.gather import gather_rows
 
@@ -123,7 +123,7 @@ class UiaVitDetector(Detector):
         cls = self.head(torch.cat([tokens[:, 0], assembled], dim=1))
         return {
             "cls": cls,
-            "prob": cls.float().softmax(dim=1)[:, 1],
+            "prob": fake_probability(cls),
             "feat": self.norm_middle(middle[:, 1:]),  # (B, N, D)
             "localization": seen.unflatten(1, self.trunk.patch_embed.grid_size)[:, None],  # (B, 1, h, w)
             "attention": attention[:, 1:, 1:],  # (B, N, N)

@@ -17,7 +17,7 @@ from common.errors import ConfigError, ProjectError, WeightsError
 from common.io import atomic_path
 from common.rundir import RunDir
 from training.batch import DataInfo
-from training.config.schema import BOOKKEEPING, Config
+from training.config.schema import NOT_OF_A_SCORE, NOT_OF_THE_COURSE, Config
 from training.detectors.base import Detector
 from training.networks.weights import refusal
 
@@ -25,49 +25,6 @@ log = logging.getLogger("clipdeepfake.train")
 
 FORMAT = 1
 _STAGED = "next.pth"
-# Keys that may differ between a run and its continuation without changing its course.
-_BOOK_KEEPING = frozenset(
-    {
-        *BOOKKEEPING,
-        "save_epoch",
-        "save_ckpt",
-        "save_feat",
-        "test_dataset",
-        "test_batchSize",
-        "pretrained",
-        "tnr_at_tpr",
-        "missing",
-        "data_note",
-    }
-)
-# Keys that do not change what trained weights make of an image: those, and what only training listens to.
-_NOT_OF_A_SCORE = _BOOK_KEEPING | {
-    "train_dataset",
-    "val_dataset",
-    "data",  # what is left out as unreadable is counted
-    "train_batchSize",
-    "use_data_augmentation",
-    "data_aug",
-    "optimizer",
-    "lr_scheduler",
-    "lr_step",
-    "lr_gamma",
-    "lr_min",
-    "lr_hold",
-    "lr_rise",
-    "warmup_steps",
-    "nEpochs",
-    "start_epoch",
-    "max_steps",
-    "grad_clip",
-    "accumulate",
-    "SWA",
-    "swa_start",
-    "ema_decay",
-    "early_stopping",
-    "metric_scoring",
-    "metric_level",
-}
 
 
 def save_checkpoint(path: str | os.PathLike, content: dict[str, Any]) -> None:
@@ -211,7 +168,7 @@ def changed_settings(old: dict[str, Any], new: dict[str, Any], prefix: str = "")
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
             changes += changed_settings(before, after, f"{prefix}{key}.")
-        elif before != after and prefix + key not in _BOOK_KEEPING:
+        elif before != after and prefix + key not in NOT_OF_THE_COURSE:
             changes.append(f"{prefix}{key}: {before} → {after}")
     return changes
 
@@ -221,7 +178,7 @@ def fingerprint(config: Config, weights: Path) -> str:
 
     Places, speed, what is kept, and what was said to the training leave it as it is.
     """
-    kept = {key: value for key, value in config.model_dump(mode="json").items() if key not in _NOT_OF_A_SCORE}
+    kept = {key: value for key, value in config.model_dump(mode="json").items() if key not in NOT_OF_A_SCORE}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
     with open(weights, "rb") as file:
         while block := file.read(1 << 20):

@@ -1,12 +1,16 @@
 """The typed configuration: precedence, mistakes answered with file, line and remedy, foreign files."""
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
 
 from common.errors import ConfigError
-from training.config import load_config, save_config
+from common.yaml_source import Source
+from training.config import CONFIG_DIR, load_config, save_config
+from training.config.origins import annotated
+from training.detectors.registry import config_class
 
 MINIMAL = "model_name: clip\n"
 
@@ -241,3 +245,56 @@ def test_a_word_where_a_group_of_keys_belongs_lists_the_keys(write, text, names)
     assert "detector.yaml:2" in message
     assert f"it is a group of keys ({names}" in message
     assert "instance" not in message
+
+
+def test_every_key_is_printed_with_its_origin_and_rebuilds_the_configuration(write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write("model_name: xception\nresolution: 128\ndata_aug:\n  flip_prob: 0.25\nlabel_dict: {mine: 1}\n")
+    overrides = ["optimizer.adam.lr=0.01", "resolution=64"]
+    text = annotated(path, overrides)
+    lines = [line for line in text.splitlines() if "#" in line]
+    # From the end, so that of the optimisers' equal keys Adam's, the first, is kept.
+    origins = {line.split(":")[0].strip(): line.rpartition("#")[2].strip() for line in reversed(lines)}
+    assert (origins["model_name"], origins["flip_prob"], origins["mine"]) == tuple(
+        f"detector.yaml:{n}" for n in (1, 4, 5)
+    )
+    assert (origins["resolution"], origins["lr"], origins["rotate_prob"]) == ("command line", "command line", "default")
+    assert origins["SWA"].endswith("train_config.yaml:7")
+    again = tmp_path / "printed.yaml"
+    again.write_text(text)
+    assert load_config(again) == load_config(path, overrides)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("dataset_type: sbi\nrecipe:\n  shares: 0.5\n", r"detector\.yaml:4: unknown key `shares` in `recipe`; "),
+        (
+            "dataset_type: facexray\nrecipe: {nearst: 3}\n",
+            r"detector\.yaml:3: unknown key `nearst` in `recipe`; did you mean `nearest`",
+        ),
+        ("recipe: {anything: 1}\n", r"detector\.yaml:2: unknown key `anything` in `recipe`; there are none here"),
+        ("dataset_type: pears\n", r"detector\.yaml:2: dataset_type: there is no recipe `pears`; did you mean `pairs`"),
+    ],
+)
+def test_a_recipes_keys_are_checked_when_the_file_is_loaded(write, text, words):
+    assert re.search(words, error_of(write("model_name: xception\n" + text)))
+
+
+def leaves(values, above=()):
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, (*above, key))
+        else:
+            yield (*above, key), value
+
+
+@pytest.mark.parametrize("path", sorted((CONFIG_DIR / "detector").glob("[!d]*.yaml")), ids=lambda path: path.stem)
+def test_a_shipped_yaml_says_what_differs(path):
+    """A key at its default stands there only for what its comment says."""
+    source, config = Source.from_file(path), load_config(path)
+    default = dict(leaves(config_class(config.model_name)(model_name=config.model_name).model_dump(mode="json")))
+    text = path.read_text().splitlines()
+    given = [(key, value) for key, value in leaves(source.values) if key != ("model_name",)]
+    same = [key for key, value in given if default.get(key, ...) == value]
+    assert not [".".join(key) for key in same if key in source.lines and "#" not in text[source.lines[key] - 1]]

@@ -43,6 +43,7 @@ import pydantic
 
 from common.errors import ConfigError
 from training.batch import PIXELS, Batch, Sample, empty_batch, stack_batch
+from training.config.legacy import legacy
 from training.config.schema import Config, Section
 from training.dataset.augmentation import Augmentation, Plan
 from training.dataset.index.selection import Index, frames_wanted
@@ -240,7 +241,7 @@ def recipe_class(config: Config) -> type[Recipe]:
     name = config.dataset_type or ("clips" if config.video_mode else "frames")
     if name == "blend":
         name = config.model_name
-    name = {"pair": "pairs", "I2G": "i2g"}.get(name, name)
+    name = legacy()["dataset_type"].get(name, name)
     there = available_recipes()
     if name in there:
         importlib.import_module(f"training.dataset.recipes.{name}{_SUFFIX}")
