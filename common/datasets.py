@@ -193,6 +193,11 @@ def identities(dataset: str, video: str, folder: str = "") -> Identities:
     return rule.read(video, folder) if rule else UNKNOWN
 
 
+def names_people(dataset: str) -> bool:
+    """Return whether the names of a dataset's videos tell who is seen."""
+    return _rule(dataset) is not None
+
+
 @cache
 def _rule(dataset: str) -> Identity | None:
     own = family(dataset)

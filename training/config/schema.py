@@ -97,17 +97,17 @@ def spread_frames(value: Any) -> Any:
 class DataAug(Section):
     """Augmentation of training frames: probabilities and limits (angles in degrees, kernel sizes in pixels)."""
 
-    flip_prob: Probability = 0.5
-    rotate_prob: Probability = 0.5
-    rotate_limit: Pair = [-10, 10]
-    blur_prob: Probability = 0.5
+    flip_prob: Probability = Field(0.5, description="mirrored")
+    rotate_prob: Probability = Field(0.5, description="turned")
+    rotate_limit: Pair = Field([-10, 10], description="by an angle between these, degrees")
+    blur_prob: Probability = Field(0.5, description="Gaussian blur")
     blur_limit: Annotated[list[Annotated[float, Field(ge=0, le=255)]], Field(min_length=2, max_length=2)] = [3, 7]
-    brightness_prob: Probability = 0.5
-    brightness_limit: Pair = [-0.1, 0.1]
-    contrast_limit: Pair = [-0.1, 0.1]
-    quality_lower: int = Field(40, ge=1, le=100)
-    quality_upper: int = Field(100, ge=1, le=100)
-    compress_prob: Probability = 0.5
+    brightness_prob: Probability = Field(0.5, description="brightness and contrast, FancyPCA, or hue and saturation")
+    brightness_limit: Pair = Field([-0.1, 0.1], description="added, as a share of full white")
+    contrast_limit: Pair = Field([-0.1, 0.1], description="added to the factor of 1")
+    quality_lower: int = Field(40, ge=1, le=100, description="least JPEG quality")
+    quality_upper: int = Field(100, ge=1, le=100, description="highest JPEG quality")
+    compress_prob: Probability = Field(0.5, description="compressed as JPEG")
     rescale_prob: Probability = Field(
         1.0,
         description="random interpolation where crops are resized to `resolution` (not when landmarks are asked for)",
@@ -226,47 +226,53 @@ class Config(Section):
     """One run's configuration. Field names are the YAML keys."""
 
     # model
-    model_name: str
+    model_name: str = Field(description="which detector: docs/detectors.md")
     pretrained: str | None = Field(None, description="a tag of the trunk's library, a local file, or null")
-    backbone_name: str | None = None
+    backbone_name: str | None = Field(None, description="which trunk, where a detector takes several")
     backbone_config: BackboneConfig = Field(default_factory=BackboneConfig)
 
     # data
-    train_dataset: Names = []
+    train_dataset: Names = Field([], description="datasets to train on; their indexes lie in dataset_json_folder")
     val_dataset: Names | None = Field(None, description="null: the validation split of train_dataset")
-    test_dataset: Names = []
+    test_dataset: Names = Field([], description="datasets to test on, after training too")
     compression: str = Field("c23", description="compression level, where a dataset has several")
     train_batchSize: int = Field(32, ge=1, le=MANY, description="images (or clips) per step over all GPUs together")
-    test_batchSize: int = Field(32, ge=1, le=MANY)
+    test_batchSize: int = Field(32, ge=1, le=MANY, description="images (or clips) at once in testing")
     workers: int = Field(8, ge=0, le=1024, description="data-loading processes")
     frame_num: FrameNum = Field(default_factory=FrameNum)
     resolution: int = Field(256, ge=8, le=8192, description="side of the square network input, in pixels")
-    with_mask: bool = False
-    with_landmark: bool = False
+    with_mask: bool = Field(False, description="read forgery masks")
+    with_landmark: bool = Field(False, description="read landmarks")
     video_mode: bool = Field(False, description="clips instead of single frames")
     clip_size: int | None = Field(None, ge=1, le=MANY, description="frames per clip, with video_mode")
     dataset_type: str | None = Field(None, description="training recipe; null: frames, or clips with video_mode")
     recipe: dict[str, Any] = Field(default_factory=dict, description="the recipe's own keys")
-    use_data_augmentation: bool = True
+    use_data_augmentation: bool = Field(True, description="augment training samples, as data_aug says")
     data_aug: DataAug = Field(default_factory=DataAug)
-    mean: Triple = [0.5, 0.5, 0.5]
-    std: Annotated[list[Positive], Field(min_length=3, max_length=3)] = [0.5, 0.5, 0.5]
+    mean: Triple = Field([0.5, 0.5, 0.5], description="subtracted from values in [0, 1]; CLIP towers have their own")
+    std: Annotated[list[Positive], Field(min_length=3, max_length=3)] = Field(
+        [0.5, 0.5, 0.5], description="divided by, after the mean"
+    )
     data: DataConfig = Field(default_factory=DataConfig)
-    lmdb: bool = False
-    rgb_dir: str = "./datasets/rgb"
-    lmdb_dir: str = "./datasets/lmdb"
-    dataset_json_folder: str = "./preprocessing/dataset_json"
+    lmdb: bool = Field(False, description="read frames, landmarks and masks from lmdb_dir instead of rgb_dir")
+    rgb_dir: str = Field("./datasets/rgb", description="folder of the datasets' folders of frames")
+    lmdb_dir: str = Field("./datasets/lmdb", description="folder of the databases, `<dataset>_lmdb` each")
+    dataset_json_folder: str = Field(
+        "./preprocessing/dataset_json", description="folder of the indexes, `<dataset>.json`"
+    )
     path_prefix: dict[str, str] = Field(
         default_factory=dict, description="how an index's paths begin on another machine: what stands there on this one"
     )
-    label_dict: dict[str, Literal[0, 1]] = Field(default_factory=dict)
+    label_dict: dict[str, Literal[0, 1]] = Field(
+        default_factory=dict, description="labels of your own: 0 real, 1 fake; those of known datasets are there"
+    )
     data_note: str | None = Field(
         None, description="a sentence on the nature of the training data; every report begins with it"
     )
 
     # optimisation
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
-    lr_scheduler: Literal["step", "cosine", "linear"] | None = None
+    lr_scheduler: Literal["step", "cosine", "linear"] | None = Field(None, description="null: the rate stays")
     lr_step: int = Field(5, ge=1, description="epochs between two steps of the `step` schedule")
     lr_gamma: Positive = Field(0.5, description="factor of the `step` schedule")
     lr_min: NonNegative = Field(0.0, description="end of the `cosine` and `linear` schedules, as a factor of lr")
@@ -275,7 +281,7 @@ class Config(Section):
     )
     warmup_steps: int = Field(0, ge=0, description="steps of the linear rise with which every schedule begins")
     lr_rise: float = Field(0.0, ge=0, lt=1, description="its least length as a share of the training")
-    nEpochs: int = Field(10, ge=1)
+    nEpochs: int = Field(10, ge=1, description="length of the training")
     start_epoch: int = Field(0, ge=0, description="begin with this epoch, counted from 0")
     max_steps: int | None = Field(None, ge=1, description="stop after this many steps, whatever nEpochs says")
     grad_clip: Positive | None = Field(None, description="largest gradient norm")
@@ -284,7 +290,7 @@ class Config(Section):
     compile: bool | Literal["inductor", "aot_eager", "eager"] = Field(
         False, description="torch.compile the network and its losses; a word names the backend (true: inductor)"
     )
-    channels_last: bool = False
+    channels_last: bool = Field(False, description="the memory order that convolutions like on GPUs")
     sync_batchnorm: bool = Field(False, description="BatchNorm statistics over all GPUs")
     SWA: bool = Field(False, description="average the weights over the last epochs (Izmailov et al. 2018)")
     swa_start: float = Field(0.75, ge=0, lt=1, description="share of the training after which SWA begins")
@@ -292,22 +298,24 @@ class Config(Section):
         None, gt=0, lt=1, description="moving average of the weights, as Polyak and Ruppert"
     )
     early_stopping: int | None = Field(None, ge=1, description="stop after so many validations without a better score")
-    loss_func: str | dict[str, Any] = "cross_entropy"
+    loss_func: str | dict[str, Any] = Field("cross_entropy", description="which loss, where a detector has a choice")
 
     # book-keeping
     save_epoch: int = Field(1, ge=1, description="epochs between two checkpoints")
     save_every_steps: int | None = Field(None, ge=1, description="also a checkpoint every so many steps")
     rec_iter: int = Field(100, ge=1, description="steps between two lines in the log")
-    manualSeed: int = Field(1024, ge=0, le=MOST_SEED)
+    manualSeed: int = Field(1024, ge=0, le=MOST_SEED, description="of everything random")
     keep_checkpoints: int = Field(2, ge=1, description="how many of the newest resumable checkpoints are kept")
-    save_ckpt: bool = True
-    save_feat: bool = True
+    save_ckpt: bool = Field(True, description="keep checkpoints")
+    save_feat: bool = Field(True, description="keep the features of test sets")
     missing: Literal["exclude", "chance"] = Field(
         "exclude", description="how videos of a test set without a score count: not at all, or with a coin's score"
     )
     metric_scoring: Literal["auc", "acc", "eer", "ap"] = Field("auc", description="chooses the best checkpoint")
     metric_level: Literal["frame", "video"] = Field("frame", description="level of metric_scoring")
-    tnr_at_tpr: list[Annotated[float, Field(gt=0, lt=1)]] = [0.95]
+    tnr_at_tpr: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        [0.95], description="true positive rates at which the true negative rate is told"
+    )
     log_dir: str = Field("./logs", description="run directories are made under it: <log_dir>/<model_name>/<time>")
     task_target: str = Field("", description="a word that is added to the run directory's name")
     dry_run: bool = Field(False, description="a handful of videos and steps, to see that everything is in place")

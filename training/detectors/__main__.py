@@ -48,7 +48,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as a text table."""
     cells = [list(COLUMNS)]
     for row in rows:
-        shown = row | {"paper": _shortened(row["paper"]), "parameters": _count(row["parameters"])}
+        shown = row | {"paper": _shortened(row["paper"]), "parameters": shown_count(row["parameters"])}
         cells.append([str(shown[column]) or "–" for column in COLUMNS])
     widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
     cells.insert(1, ["-" * width for width in widths])
@@ -65,7 +65,8 @@ def _shortened(title: str) -> str:
     return title if len(title) <= _LONGEST_TITLE else title[: _LONGEST_TITLE - 1].rstrip() + "…"
 
 
-def _count(number: int) -> str:
+def shown_count(number: int) -> str:
+    """Return a number of parameters as it is shown: in millions from one million on."""
     return f"{number / 1e6:.1f} M" if number >= 1e6 else f"{number:,}"
 
 

@@ -41,9 +41,9 @@ class PatchSimilarity(nn.Module):
         self.patch = patch
         count = grid**2
         # Where, in the flat matrix, two different patches are compared; each with itself tells nothing.
-        self.register_buffer(
-            "others", (~torch.eye(count, dtype=torch.bool)).flatten().nonzero()[:, 0], persistent=False
-        )
+        # Without its first cell, the matrix laid out in rows of one more has its diagonal in the last column.
+        others = torch.arange(1, count * count).view(count - 1, count + 1)[:, :-1].flatten()
+        self.register_buffer("others", others, persistent=False)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return the pattern `(B, K · (K − 1))`, which is all similarities but the diagonal, and all of them `(B, K, K)`.
