@@ -2,6 +2,7 @@
 
 python -m figures.make            all of them
 python -m figures.make archi      figures/archi.png, the architecture
+python -m figures.make house      figures/house.png, the way of the data through the rooms
 python -m figures.make faces      figures/demo_faces.png, real and forged frames of the demo data (needs make demo-data)
 """
 
@@ -87,6 +88,60 @@ def archi() -> Path:
     return path
 
 
+def house() -> Path:
+    """Draw the way of the data: what each room hands to the next."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+    rows = [
+        ("preprocessing/", "#cfe2f3", ["videos", "preprocess", "frames, masks,\nlandmarks", "rearrange", "JSON index"]),
+        ("training/", "#d9ead3", ["dataset\n(recipe)", "uint8 batch", "detector", "losses", "trainer"]),
+        ("training/,\nprediction/", "#fff2cc",
+         ["checkpoints", "evaluator,\npredictor", "predictions.csv", "metrics", "results.json"]),
+        ("analysis/", "#ead1dc", ["report.html", "leaderboard", "robustness", "maps, features", "reproduce"]),
+    ]  # fmt: skip
+    made_by = {
+        "preprocess",
+        "rearrange",
+        "dataset\n(recipe)",
+        "detector",
+        "losses",
+        "trainer",
+        "evaluator,\npredictor",
+        "metrics",
+    }
+    figure, axes = plt.subplots(figsize=(13, 6.2))
+    axes.set(xlim=(-22, 111), ylim=(-3, 59))
+    axes.axis("off")
+    style = {"arrowstyle": "-|>", "mutation_scale": 14, "color": "#444444"}
+    for row, (room, colour, boxes) in enumerate(rows):
+        y = 48 - 15 * row
+        axes.text(-21, y + 4, room, fontsize=11, va="center", fontweight="bold")
+        for column, text in enumerate(boxes):
+            x = 22 * column
+            shape = f"round,pad=0.2,rounding_size={3 if text in made_by else 0.4}"
+            axes.add_patch(FancyBboxPatch((x, y), 17, 8, boxstyle=shape, fc=colour, ec="#444444", lw=1))
+            axes.text(x + 8.5, y + 4, text, ha="center", va="center", fontsize=10)
+            if column and row < 3:
+                axes.add_patch(FancyArrowPatch((x - 4.6, y + 4), (x - 0.4, y + 4), **style))
+        if row:  # from the end of the row above to the beginning of this one
+            axes.plot([96.5, 96.5, 8.5], [y + 14.6, y + 11.5, y + 11.5], color="#444444", lw=1)
+            axes.add_patch(FancyArrowPatch((8.5, y + 11.9), (8.5, y + 8.2), **style))
+    axes.text(
+        -21,
+        -2.4,
+        "round: what is done    square: what is kept on disk or handed on    common/ lies under all of it",
+        fontsize=9,
+    )
+    path = HERE / "house.png"
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+    plt.close(figure)
+    return path
+
+
 def faces() -> Path:
     """Tile frames of one invented person and four forgeries of it, and two pairs of the unseen domains."""
     import av
@@ -122,7 +177,7 @@ def faces() -> Path:
     return path
 
 
-PICTURES: dict[str, Callable[[], Path]] = {"archi": archi, "faces": faces}
+PICTURES: dict[str, Callable[[], Path]] = {"archi": archi, "house": house, "faces": faces}
 
 
 def main() -> None:
