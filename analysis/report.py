@@ -99,10 +99,15 @@ def _tiles(datasets: dict[str, dict]) -> list[dict[str, str]]:
         if "one_class" in metrics:
             tiles.append(_one_class_tile(name, metrics))
             continue
-        cell, stands = _cell(metrics["frame"]["auc"], is_few(metrics)), standing(metrics)
-        video = metrics["video"]["auc"]["value"]
-        note = f"frame AUC {cell['small']} · video AUC {video:.3f} · {stands.cell} videos, {stands.people}"
-        tiles.append({"name": name, "value": cell["text"], "note": note})
+        auc, video, stands = metrics["frame"]["auc"], metrics["video"]["auc"]["value"], standing(metrics)
+        value, interval = f"AUC {auc['value']:.2f}", ""
+        if auc.get("low") is not None:
+            span = f"{auc['low']:.2f}–{auc['high']:.2f}"
+            value, interval = (f"AUC {span}", f"95 % interval, around {auc['value']:.2f}") if is_few(metrics) else (
+                value, f"95 % interval {span}"
+            )  # fmt: skip
+        words = [interval, f"frames; videos {video:.2f}", f"{stands.cell} videos, {stands.people}"]
+        tiles.append({"name": name, "value": value, "note": " · ".join(filter(None, words))})
     return tiles
 
 

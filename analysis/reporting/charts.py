@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import itertools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 Chart = dict[str, str]
 SIZE = (4.2, 3.9)
+PANELS, PANEL = 4, (2.3, 1.9)  # in a row of a chart of training, and the size of each, inches
 WIDEST = 960  # CSS pixels of a tool's figure
 
 
@@ -65,33 +68,43 @@ def series(history: list[dict], prefix: str) -> dict[str, tuple[list[float], lis
 
 
 def training_charts(history: list[dict]) -> list[Chart]:
-    """Return the losses, the validation figures and the learning rate over steps; those that the history has."""
-    panels = [
+    """Return the losses, the validation metrics and the learning rate over steps; those that the history has.
+
+    A chart has a panel for each loss, and for each metric: they differ by orders of magnitude.
+    """
+    groups = [
         ("Loss", series(history, "loss/"), "Training loss and its parts"),
-        ("Validation", series(history, "val/"), "Validation figures over training"),
+        ("Validation", series(history, "val/"), "Validation metrics over training"),
         ("Learning rate", {k: v for k, v in series(history, "lr").items() if k == ""}, "Learning rate over training"),
     ]
     charts = []
-    for title, lines, alt in panels:
+    for title, lines, alt in groups:
         if not lines:
             continue
-        with style.figure(SIZE[0], 2.9 + 0.17 * (len(lines) // 3)) as (drawing, axes):
-            _draw_lines(axes, lines)
-            axes.set(xlabel="Step", title=title)
-            if title == "Learning rate":
-                axes.set_ylim(bottom=0)
-            charts.append({"src": style.data_uri(drawing), "alt": alt})
+        columns = min(len(lines), PANELS)
+        rows = -(-len(lines) // columns)
+        size = (SIZE[0], 2.9) if len(lines) == 1 else (PANEL[0] * columns, PANEL[1] * rows + 0.3)
+        with style.figure(*size, rows=rows, columns=columns, squeeze=False, sharex=True) as (drawing, panels):
+            _draw_panels(panels.flat, title, lines)
+            if len(lines) > 1:
+                drawing.suptitle(title)
+            charts.append({"src": style.data_uri(drawing), "alt": alt, "class": "broad" if columns > 2 else ""})
     return charts
 
 
-def _draw_lines(axes: Axes, lines: dict[str, tuple[list[float], list[float]]]) -> None:
-    for number, (name, (steps, values)) in enumerate(lines.items()):
+def _draw_panels(panels: Iterable[Axes], title: str, lines: dict[str, tuple[list[float], list[float]]]) -> None:
+    """Draw a line a panel, `overall` first, and hide the panels that are left over."""
+    names = sorted(lines, key=lambda name: name != "overall")
+    for axes, name in itertools.zip_longest(panels, names):
+        if name is None:
+            axes.set_axis_off()
+            continue
+        steps, values = lines[name]
         # A handful of points is no curve without marks.
-        axes.plot(
-            steps, values, label=name, marker="o" if len(steps) < 30 else None, markersize=3, **style.line_style(number)
-        )
-    if "" not in lines:
-        axes.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+        axes.plot(steps, values, marker="o" if len(steps) < 30 else None, markersize=3, **style.line_style(0))
+        axes.set(xlabel="Step", title=name or title)
+        if title == "Learning rate":
+            axes.set_ylim(bottom=0)
 
 
 def section_charts(run_dir: Path) -> list[dict[str, Any]]:

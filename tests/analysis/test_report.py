@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from analysis.report import figure_title, main, write_report
+from analysis.reporting import charts
 from analysis.reporting.charts import series
 from analysis.reporting.faces import example_groups
 from analysis.reporting.sections import Section, folder_of, write_section
+from common import style
 from common.errors import DataError
 
 
@@ -25,13 +27,17 @@ class Page(HTMLParser):
     def __init__(self, html):
         super().__init__()
         self.words, self.images, self.outside, self.open = [], [], [], []
+        self.contents, self.ids = [], []
         self.feed(html)
 
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)
         address = values.get("src") or values.get("href")
-        if address and not address.startswith("data:"):
+        if address and address.startswith("#"):
+            self.contents.append(address[1:])
+        elif address and not address.startswith("data:"):
             self.outside.append(address)
+        self.ids += [values["id"]] if "id" in values else []
         if tag == "img":
             self.images.append((values["src"], values["alt"]))
         if tag not in self.void:
@@ -65,6 +71,33 @@ def test_page_is_whole_and_needs_no_other_file(page):
         raw = base64.b64decode(content, validate=True)
         assert raw.startswith((b"<?xml", b"\xff\xd8"))
         assert head in ("data:image/svg+xml;base64", "data:image/jpeg;base64")
+
+
+def test_the_contents_lead_to_every_part(page):
+    assert page.contents == page.ids == ["run", "results", "curves", "training", "faces"]
+    assert page.words.index("Example faces", page.words.index("Training")) > 0
+
+
+def test_cards_say_what_their_numbers_are(page, run_dir):
+    datasets = json.loads((run_dir / "results/results.json").read_text())["datasets"]
+    for metrics in datasets.values():
+        auc = metrics["frame"]["auc"]
+        assert f"AUC {auc['low']:.2f}–{auc['high']:.2f}" in page.words
+        note = next(
+            word for word in page.words if word.startswith(f"95 % interval, around {auc['value']:.2f} · frames;")
+        )
+        assert f"videos {metrics['video']['auc']['value']:.2f}" in note
+
+
+def test_each_loss_has_a_panel_of_its_own():
+    history = [{"step": n, "loss/overall": 2.0, "loss/cls": 1.0, "loss/id": 0.1, "val/auc": 0.5} for n in range(3)]
+    with style.figure(rows=1, columns=4, squeeze=False) as (_, panels):
+        charts._draw_panels(panels.flat, "Loss", charts.series(history, "loss/"))
+        assert [axes.get_title(loc="left") for axes in panels.flat] == ["overall", "cls", "id", ""]
+        assert [len(axes.lines) for axes in panels.flat] == [1, 1, 1, 0]
+    assert [chart["alt"] for chart in charts.training_charts(history)] == [
+        "Training loss and its parts", "Validation metrics over training"
+    ]  # fmt: skip
 
 
 def test_tables_show_the_figures_of_results_json(page, run_dir):
