@@ -6,37 +6,34 @@ A benchmark is a module of this package with `run(quick=False) -> list[dict]`; e
 
 import argparse
 import ast
-import importlib
 import os
 import sys
 from pathlib import Path
 
+from common.by_name import Folder
 from common.cli import add_common
 from common.cli import run as run_program
 from common.errors import ConfigError
 
 FOLDER = Path(__file__).parent
+_FILES = Folder("benchmarks", "benchmark")
 COLUMNS = ("name", "unit", "ours", "reference", "ratio", "agreement")
 
 
 def available_benchmarks() -> dict[str, str]:
     """Return name → first line of the docstring, without importing any benchmark."""
-    found = {}
-    for path in sorted(FOLDER.glob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        runs = any(isinstance(node, ast.FunctionDef) and node.name == "run" for node in tree.body)
-        if runs and not path.stem.startswith("_"):
-            found[path.stem] = (ast.get_docstring(tree) or "").partition("\n")[0]
-    return found
+    docstrings = {
+        name: ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))) for name in _FILES.names
+    }
+    return {name: (text or "").partition("\n")[0] for name, text in docstrings.items()}
 
 
 def choose(name: str) -> list[str]:
     """Return the benchmarks that `name` stands for; ConfigError with the list of names when there is none."""
-    known = available_benchmarks()
     if name == "all":
-        return list(known)
-    if name not in known:
-        raise ConfigError(f"there is no benchmark `{name}`; choose from all, {', '.join(known)}")
+        return list(_FILES.names)
+    if name not in _FILES.names:
+        raise ConfigError(f"there is no benchmark `{name}`; choose from all, {', '.join(_FILES.names)}")
     return [name]
 
 
@@ -76,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     rows = []
     for name in choose(arguments.name):
         print(f"running {name} …", file=sys.stderr, flush=True)
-        rows += importlib.import_module(f"benchmarks.{name}").run(quick=arguments.quick)
+        rows += _FILES.module(name).run(quick=arguments.quick)
     print(table(rows))
     if rows:
         print(f"\nmachine: {rows[0]['machine']}")

@@ -1,23 +1,23 @@
 """How each dataset is laid out on disk. A layout is one file here that ends in `LAYOUT = …`; its `names` are what users say."""
 
-import importlib
-import pkgutil
 from functools import cache
 
+from common.by_name import Folder
 from common.errors import ConfigError
 from preprocessing.layouts._base import Facts, Group, Layout, SourceVideo
 
 __all__ = ["Facts", "Group", "Layout", "SourceVideo", "available_layouts", "find_layout"]
 
 
+_LAYOUTS = Folder(__name__, "layout")
+
+
 @cache
 def _layouts() -> dict[str, Layout]:
     found: dict[str, Layout] = {}
-    for module in pkgutil.iter_modules(__path__):
-        if not module.name.startswith("_"):
-            layout = importlib.import_module(f"{__name__}.{module.name}").LAYOUT
-            for name in layout.names:
-                found[name] = layout
+    for file in _LAYOUTS.names:
+        layout = _LAYOUTS.module(file).LAYOUT
+        found |= dict.fromkeys(layout.names, layout)
     return found
 
 

@@ -3,7 +3,6 @@
 Order, weakest first: built-in defaults, `train_config.yaml` or `test_config.yaml`, the detector's YAML, the command line.
 """
 
-import difflib
 import fnmatch
 import importlib
 import logging
@@ -15,6 +14,7 @@ from typing import Any, Literal
 import pydantic
 import yaml
 
+from common.by_name import nearest
 from common.datasets import default_labels
 from common.errors import ConfigError
 from common.io import atomic_write
@@ -171,7 +171,7 @@ def _schema_for(values: dict[str, Any], sources: list[Source]) -> type[Config]:
         )
     if name not in registry.available_detectors():
         raise ConfigError(
-            f"{where}: there is no detector `{name}`{_nearest(str(name), registry.available_detectors())}"
+            f"{where}: there is no detector `{name}`; {nearest(str(name), registry.available_detectors())}"
         )
     return registry.config_class(name)
 
@@ -215,14 +215,6 @@ def _where(path: Path_, sources: Sequence[Source]) -> str:
     return sources[1].name
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
-    """Return `; did you mean ...` or the list of what there is."""
-    if not known:
-        return "; there are none here"
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"; did you mean `{close[0]}`?" if close else f"; known: {', '.join(sorted(known))}"
-
-
 def _section_of(schema: type[pydantic.BaseModel], path: Path_) -> type[pydantic.BaseModel] | None:
     """Return the model that holds the key at `path`, or None inside a free mapping."""
     model: Any = schema
@@ -254,7 +246,7 @@ def _explain(
     if first["type"] == "extra_forbidden":
         section = _section_of(schema, path) or schema
         group = f" in `{'.'.join(whole[:-1])}`" if len(whole) > 1 else ""
-        message = f"{where}: unknown key `{whole[-1]}`{group}{_nearest(path[-1], list(section.model_fields))}"
+        message = f"{where}: unknown key `{whole[-1]}`{group}; {nearest(path[-1], list(section.model_fields))}"
     elif first["type"] == "missing":
         message = f"{where}: the key `{dotted}` is missing; add it"
     elif first["type"] == "value_error":

@@ -3,12 +3,10 @@
 Listing does not import torch, and importing one detector never imports another.
 """
 
-import importlib
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from common.by_name import Folder
 from common.errors import ConfigError
 from training.config.schema import Config
 
@@ -17,13 +15,12 @@ if TYPE_CHECKING:
     from training.detectors.base import Detector
 
 D = TypeVar("D", bound="type[Detector]")
-_SUFFIX = "_detector"
+_DETECTORS = Folder("training.detectors", "detector", "_detector")
 
 
-@cache
 def available_detectors() -> tuple[str, ...]:
     """Return the names of all detectors, sorted."""
-    return tuple(sorted(path.stem.removesuffix(_SUFFIX) for path in Path(__file__).parent.glob(f"*{_SUFFIX}.py")))
+    return _DETECTORS.names
 
 
 def register_detector(config: type[Config] = Config) -> Callable[[D], D]:
@@ -31,17 +28,15 @@ def register_detector(config: type[Config] = Config) -> Callable[[D], D]:
 
     def mark(cls: D) -> D:
         cls.Config = config
-        cls.name = cls.__module__.rpartition(".")[2].removesuffix(_SUFFIX)
+        cls.name = cls.__module__.rpartition(".")[2].removesuffix(_DETECTORS.suffix)
         return cls
 
     return mark
 
 
 def detector_class(name: str) -> "type[Detector]":
-    """Return the registered class of the detector `name`; ConfigError with the list of names when there is none."""
-    if name not in available_detectors():
-        raise ConfigError(f"there is no detector `{name}`; known: {', '.join(available_detectors())}")
-    module = importlib.import_module(f"training.detectors.{name}{_SUFFIX}")
+    """Return the registered class of the detector `name`; ConfigError with the nearest when there is none."""
+    module = _DETECTORS.module(name)
     found = [
         value
         for value in vars(module).values()

@@ -32,15 +32,13 @@ A minimal recipe::
 
 from __future__ import annotations
 
-import difflib
-import importlib
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import cv2
 import numpy as np
 import pydantic
 
+from common.by_name import Folder, nearest
 from common.errors import ConfigError
 from training.batch import PIXELS, Batch, Sample, empty_batch, stack_batch
 from training.config.legacy import legacy
@@ -51,7 +49,7 @@ from training.dataset.sampling import spread_each
 from training.dataset.storage import Storage, forgery_mask
 
 R = TypeVar("R", bound="type[Recipe]")
-_SUFFIX = "_recipe"
+_RECIPES = Folder("training.dataset.recipes", "recipe", "_recipe")
 
 
 class NoOptions(Section):
@@ -219,14 +217,14 @@ _REGISTRY: dict[str, type[Recipe]] = {}
 def register_recipe(cls: R) -> R:
     """Register the recipe of a file `<name>_recipe.py`, or one that a detector's file brings, under that file's name."""
     stem = cls.__module__.rpartition(".")[2]
-    cls.name = stem.removesuffix(_SUFFIX).removesuffix("_detector")
+    cls.name = stem.removesuffix(_RECIPES.suffix).removesuffix("_detector")
     _REGISTRY[cls.name] = cls
     return cls
 
 
 def available_recipes() -> list[str]:
     """Return the names of the recipes in this folder."""
-    return sorted(path.stem.removesuffix(_SUFFIX) for path in Path(__file__).parent.glob(f"*{_SUFFIX}.py"))
+    return list(_RECIPES.names)
 
 
 def recipe_class(config: Config) -> type[Recipe]:
@@ -242,11 +240,8 @@ def recipe_class(config: Config) -> type[Recipe]:
     if name == "blend":
         name = config.model_name
     name = legacy()["dataset_type"].get(name, name)
-    there = available_recipes()
-    if name in there:
-        importlib.import_module(f"training.dataset.recipes.{name}{_SUFFIX}")
+    if name not in _REGISTRY and name in _RECIPES.names:
+        _RECIPES.module(name)
     if name not in _REGISTRY:
-        close = difflib.get_close_matches(name, there, n=1)
-        hint = f"did you mean `{close[0]}`?" if close else f"known: {', '.join(there)}"
-        raise ConfigError(f"dataset_type: there is no recipe `{name}`; {hint}")
+        raise ConfigError(f"dataset_type: there is no recipe `{name}`; {nearest(name, _RECIPES.names)}")
     return _REGISTRY[name]

@@ -7,15 +7,15 @@ Towers are any module: strategies look for attention and matrices themselves, an
 
 from __future__ import annotations
 
-import difflib
-import importlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
 from torch import Tensor, nn
 
+from common.by_name import Folder, nearest
+
+_FILES = Folder(__name__, "tuning")
 _RULES: dict[str, Callable[[nn.Module, str], bool]] = {
     "none": lambda owner, name: False,
     "layernorm": lambda owner, name: isinstance(owner, nn.LayerNorm),
@@ -62,23 +62,20 @@ class _Rule(Strategy):
 
 def available_tunings() -> list[str]:
     """Return the names of all strategies, sorted."""
-    files = [path.stem for path in Path(__file__).parent.glob("[!_]*.py")]
-    return sorted([*_RULES, *files])
+    return sorted([*_RULES, *_FILES.names])
 
 
 def strategy(name: str) -> Strategy:
     """Return the strategy of that name, which `known_tuning` let pass."""
     if name in _RULES:
         return _Rule(_RULES[name])
-    return importlib.import_module(f"{__name__}.{name}").Chosen()
+    return _FILES.module(name).Chosen()
 
 
 def known_tuning(name: str) -> str:
     """Return `name` if there is such a strategy; ValueError with the nearest one, or all of them."""
-    there = available_tunings()
-    if name not in there:
-        close = difflib.get_close_matches(name, there, n=1)
-        raise ValueError(f"there is no tuning `{name}`; {f'did you mean `{close[0]}`?' if close else ', '.join(there)}")
+    if name not in available_tunings():
+        raise ValueError(f"there is no tuning `{name}`; {nearest(name, available_tunings())}")
     return name
 
 
