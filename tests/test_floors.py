@@ -23,6 +23,7 @@ WITHIN_TRAINING = {
     "trainer": 7,
     "session": 8,
     "generate_map_basis": 8,
+    "demo_tower": 8,
     "test": 9,
     "train": 9,
 }

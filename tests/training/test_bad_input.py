@@ -242,6 +242,7 @@ def test_help_costs_nothing():
     """`--help` of every program answers without the heavy libraries."""
     programs = ["training.train", "training.test", "prediction.predict", "preprocessing.preprocess"]
     programs += ["preprocessing.rearrange", "preprocessing.to_lmdb", "preprocessing.demo_data"]
+    programs += ["preprocessing.demo_faces", "training.demo_tower"]
     programs += ["training.detectors.__main__", "benchmarks.__main__"]
     programs += [
         f"analysis.{name}" for name in ("report", "curves", "leaderboard", "robustness", "ablation", "gradcam", "tsne")

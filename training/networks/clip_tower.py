@@ -1,6 +1,7 @@
 """CLIP's visual tower (Radford et al., ICML 2021) as open_clip builds it: CLS and patch tokens, and what of it trains.
 
-Shapes are data: open_clip's own model names, or JSON files of the same form in `training/config/backbone/`.
+Shapes are data: open_clip's own model names, or JSON files of the same form in `training/config/backbone/`, which may also name
+a `stem`: patches are then cut in two steps with a non-linearity between, so that a small tower sees energy, not only averages.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from training.networks.weights import PRETRAINED_DIR, assign_state, find_weights
 
 log = logging.getLogger("clipdeepfake")
 BACKBONES = CONFIG_DIR / "backbone"
+SHIPPED = Path(__file__).parent / "shipped"  # towers that come with the project, each with a card
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
@@ -65,6 +67,8 @@ class ClipTower(nn.Module):
         from open_clip.model import CLIPVisionCfg, _build_vision_tower
 
         self.visual = _build_vision_tower(shape["embed_dim"], CLIPVisionCfg(**shape["vision_cfg"]), quick_gelu)
+        if stem := shape.get("stem"):
+            self.visual.conv1 = _stem(self.visual.conv1, stem["width"], stem["patch_size"])
         # Detectors stand on the tokens; the projection into the space shared with text would be dead weight.
         self.visual.proj = None
         self.width: int = self.visual.ln_post.normalized_shape[0]
@@ -149,6 +153,16 @@ class ClipTower(nn.Module):
         self.strategy = Strategy()
 
 
+def _stem(whole: nn.Conv2d, width: int, side: int) -> nn.Sequential:
+    """Return two convolutions that cut the patches of one: into squares of `side` pixels, and those into the patch."""
+    rest = whole.kernel_size[0] // side
+    return nn.Sequential(
+        nn.Conv2d(whole.in_channels, width, side, side),
+        nn.GELU(),
+        nn.Conv2d(width, whole.out_channels, rest, rest, bias=False),
+    )
+
+
 def build_clip_tower(config: ClipConfig, pretrained: bool = True) -> ClipTower:
     """Return the tower that a configuration names, with its weights where asked, tuned as asked.
 
@@ -203,7 +217,9 @@ def local_tower(backbone: str, wish: str) -> Path | None:
     names = [f"{stem}{suffix}" for stem in stems for suffix in _SUFFIXES] + list(
         local_names(backbone) if openai else ()
     )
-    return next((found for name in names if (found := find_weights(PRETRAINED_DIR / name))), None)
+    found = next((found for name in names if (found := find_weights(PRETRAINED_DIR / name))), None)
+    shipped = SHIPPED / f"{backbone}-{wish}.safetensors"
+    return found or (shipped if shipped.is_file() else None)
 
 
 def _weights_of(backbone: str, wish: str) -> Path:
@@ -243,10 +259,13 @@ def _weights_of(backbone: str, wish: str) -> Path:
 def _name_of(state: Mapping[str, Tensor]) -> str | None:
     """Return the name of the tower whose shape a state has, among OpenAI's and those of training/config/backbone/."""
     for name in (*OPENAI, *(path.stem for path in sorted(BACKBONES.glob("*.json")))):
-        vision = _shape_of(name, None)[0]["vision_cfg"]
+        shape = _shape_of(name, None)[0]
+        vision, stem = shape["vision_cfg"], shape.get("stem")
         side = vision["image_size"] // vision["patch_size"]
-        wanted = [(vision["width"], 3, vision["patch_size"], vision["patch_size"]), (1 + side * side, vision["width"])]
-        there = [tuple(state[key].shape) for key in ("conv1.weight", "positional_embedding") if key in state]
+        first = stem or vision
+        wanted = [(first["width"], 3, first["patch_size"], first["patch_size"]), (1 + side * side, vision["width"])]
+        keys = ("conv1.0.weight" if stem else "conv1.weight", "positional_embedding")
+        there = [tuple(state[key].shape) for key in keys if key in state]
         depth = len({key.split(".")[2] for key in state if key.startswith("transformer.resblocks.")})
         if there == wanted and depth == vision["layers"]:
             return name
