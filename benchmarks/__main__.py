@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from common.by_name import Folder
-from common.cli import add_common
+from common.cli import add_common, program
 from common.cli import run as run_program
 from common.errors import ConfigError
 
@@ -59,7 +59,9 @@ def table(rows: list[dict]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; 1 when a benchmark of several could not run."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog=program("python -m benchmarks"), description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("name", nargs="?", help="a benchmark, or all")
     parser.add_argument("--list", action="store_true", help="show the benchmarks and stop")
     parser.add_argument("--quick", action="store_true", help="small inputs: does it run, roughly how fast")

@@ -29,6 +29,11 @@ def whole(low: int = -MOST, high: int = MOST) -> Callable[[str], int]:
     return number
 
 
+def program(otherwise: str) -> str:
+    """Return what a package's program calls itself: a word of the command `clipdeepfake`, or `python -m …`."""
+    return sys.argv[0] if sys.argv[0].startswith("clipdeepfake ") else otherwise
+
+
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every command understands."""
     parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")

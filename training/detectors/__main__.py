@@ -7,7 +7,7 @@ import argparse
 import sys
 from typing import Any
 
-from common.cli import add_common
+from common.cli import add_common, program
 from common.cli import run as run_program
 
 COLUMNS = ("name", "type", "paper", "year", "parameters", "input", "parity")
@@ -72,7 +72,9 @@ def shown_count(number: int) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.detectors", description="A table of all detectors.")
+    parser = argparse.ArgumentParser(
+        prog=program("python -m training.detectors"), description="A table of all detectors."
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these")
     parser.add_argument("--json", metavar="PATH", help="also write the rows, with full titles and addresses, as JSON")
     add_common(parser)
