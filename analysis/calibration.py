@@ -6,6 +6,10 @@ Temperature and threshold are fitted on the validation split, without those of i
 judged on the test sets. There is a pair for each level, since the mean of a video's frames is spread less than its frames are:
 one for videos, which predict.py judges by that mean, and one for frames, by which it judges pictures. They are kept beside
 their checkpoint, in checkpoints/operating_point.json, with what the threshold costs: the false alarms on validation.
+
+With them go two limits, between which predict.py answers `cannot say`: of data like validation at most --alpha of the reals are
+called fake, and at most --alpha of the fakes real. Fewer than 1/alpha - 1 videos of a class cannot promise that, and the
+limit is then one that no score passes.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import math
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -120,13 +125,48 @@ def operating_threshold(label: ArrayLike, prob: ArrayLike, tpr: float) -> float:
     return middle if middle < found else below
 
 
-def fit(level: str, val: Predictions, tpr: float) -> dict[str, Any]:
-    """Return a level's temperature and threshold, and the shares of fakes found and of false alarms that it has on validation."""
+def fit(level: str, val: Predictions, tpr: float, alpha: float = 0.1) -> dict[str, Any]:
+    """Return a level's temperature, threshold and limits, and what shares of validation's fakes and reals it calls fake."""
+    from prediction.operating_point import limits_as_json
+    from training.metrics.selective import conformal_limits
+
     temperature, threshold = fit_temperature(val.label, val.prob), operating_threshold(val.label, val.prob, tpr)
     rates = judge(val.label, val.prob, temperature, threshold)
     counts = {"fakes": int((val.label == 1).sum()), "reals": int((val.label == 0).sum())}
     validation = {"found": rates["tpr"], "false_alarms": rates["fpr"], **counts}
-    return {"level": level, "temperature": temperature, "threshold": threshold, "validation": validation}
+    limits = conformal_limits(val.label, val.prob, alpha, val.video)
+    return {
+        "level": level,
+        "temperature": temperature,
+        "threshold": threshold,
+        "limits": limits_as_json(limits),
+        "validation": validation,
+    }
+
+
+def too_few(val: Predictions, alpha: float) -> str:
+    """Return in one sentence which class has too few videos for limits at `alpha`; empty where both have enough."""
+    needed = math.ceil(1 / alpha - 1 - 1e-9)
+    rows = val.by_video()
+    held = {"real": int((rows.label == 0).sum()), "fake": int((rows.label == 1).sum())}
+    if not (short := [f"{count} {name}" for name, count in held.items() if count < needed]):
+        return ""
+    never = {"real": "fake", "fake": "real"}
+    silent = " or ".join(never[name.split()[1]] for name in short)
+    return (
+        f"Validation has {' and '.join(short)} videos, and --alpha {alpha:g} needs {needed} of each class: nothing is called "
+        f"{silent}; add validation videos, or raise --alpha"
+    )
+
+
+def silence(data: Predictions, part: dict[str, Any]) -> dict[str, float | None]:
+    """Return what a level's limits do on a set: coverage, and the errors of `training.metrics.selective.Silence`."""
+    from dataclasses import asdict
+
+    from prediction.operating_point import limits_from_json
+    from training.metrics.selective import measure_silence
+
+    return asdict(measure_silence(data.label, data.prob, limits_from_json(part["limits"])))
 
 
 def judge(label: ArrayLike, prob: ArrayLike, temperature: float, threshold: float) -> dict[str, float | None]:
@@ -267,7 +307,7 @@ def _write(run_dir: Path, point: dict, judged: dict[str, dict], data: dict[str, 
         style.save(drawing, folder / "reliability")
     keys = ("ece", "ece_calibrated", "nll", "nll_calibrated", "tpr", "fpr")
     lines = [
-        [name, level, *("–" if row[key] is None else f"{row[key]:.3f}" for key in keys)]
+        [name, level, *("–" if value is None else f"{value:.3f}" for value in _cells(row, keys))]
         for name, found in judged.items()
         for level, row in (("video", found), ("frame", found["frame"]))
     ]
@@ -277,19 +317,26 @@ def _write(run_dir: Path, point: dict, judged: dict[str, dict], data: dict[str, 
         + " The table says what they give. In the figure, of frames, bars are 95 % intervals by bootstrap over videos."
     )
     titles = ["Test set", "Level", "ECE", "ECE with T", "NLL", "NLL with T", "TPR at threshold", "FPR at threshold"]
+    titles += ["Gets a verdict", "Of it wrong"]
     write_section(
         folder,
         Section("Calibration", text, ["reliability.png"], ["Share of fakes over fake probability"], titles, lines),
     )
 
 
+def _cells(row: dict, keys: Iterable[str]) -> list[float | None]:
+    return [*(row[key] for key in keys), row["cannot_say"]["coverage"], row["cannot_say"]["error"]]
+
+
 def describe(point: dict) -> str:
     """Return a level's point in words, with what its threshold costs."""
+    from prediction.operating_point import describe_limits, limits_from_json
+
     cost = point["validation"]
     return (
         f"{point['level'].capitalize()} level: temperature {point['temperature']:.4f}, threshold {point['threshold']:.6f}; on "
         f"validation it finds {cost['found']:.1%} of {cost['fakes']} fakes and calls {cost['false_alarms']:.1%} of "
-        f"{cost['reals']} reals fake"
+        f"{cost['reals']} reals fake; limits: {describe_limits(limits_from_json(point['limits']))}"
     )
 
 
@@ -303,6 +350,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tpr", type=float, default=0.95, help="share of fakes that the threshold must find (default 0.95)"
     )
+    parser.add_argument(
+        "--alpha",
+        type=float,
+        default=0.1,
+        help="at most this share of reals, and of fakes, is called wrongly by the limits of `cannot say` (default 0.1)",
+    )
     return parser
 
 
@@ -314,6 +367,8 @@ def main(argv: list[str] | None = None) -> int:
     from common.predictions import read_predictions
     from common.rundir import open_run
 
+    if not 0 < arguments.alpha < 1:
+        raise ConfigError(f"--alpha must lie between 0 and 1 (0.1, say), not {arguments.alpha:g}")
     source = open_run(arguments.run_dir)
     tests = {name: source.predictions(name) for name in source.datasets}
     point: dict[str, Any] = {}
@@ -329,7 +384,10 @@ def main(argv: list[str] | None = None) -> int:
     left = len(np.unique(val.video))
     val = without_tested(val, tests.values())
     left -= len(np.unique(val.video))
-    levels = {level: fit(level, data, arguments.tpr) for level, data in (("video", val.by_video()), ("frame", val))}
+    levels = {
+        level: fit(level, rows, arguments.tpr, arguments.alpha)
+        for level, rows in (("video", val.by_video()), ("frame", val))
+    }
     point |= levels["video"] | {
         "target_tpr": arguments.tpr,
         "frame": levels["frame"],
@@ -342,9 +400,14 @@ def main(argv: list[str] | None = None) -> int:
     write_json(source.operating_point, point)
     for part in levels.values():
         print(describe(part))
+    if short := too_few(val, arguments.alpha):
+        print(short)
     for name, row in judged.items():
         tpr, fpr = ("–" if row[key] is None else f"{row[key]:.3f}" for key in ("tpr", "fpr"))
         print(f"{name}, videos: ECE {row['ece']:.4f} → {row['ece_calibrated']:.4f}, TPR {tpr}, FPR {fpr}")
+        said = row["cannot_say"]
+        wrong = "" if said["error"] is None else f", of which {said['error']:.1%} are wrong"
+        print(f"{name}, videos: {said['coverage']:.1%} get a verdict by the limits{wrong}")
     refresh_reports([source.path])
     return 0
 
@@ -352,7 +415,9 @@ def main(argv: list[str] | None = None) -> int:
 def _judge_levels(data: Predictions, levels: dict[str, dict]) -> dict[str, Any]:
     """Return `judge` of the videos, and under `frame` that of the frames, each by its own level's point."""
     video, frame = (
-        {"level": level} | judge(rows.label, rows.prob, levels[level]["temperature"], levels[level]["threshold"])
+        {"level": level}
+        | judge(rows.label, rows.prob, levels[level]["temperature"], levels[level]["threshold"])
+        | {"cannot_say": silence(rows, levels[level])}
         for level, rows in (("video", data.by_video()), ("frame", data))
     )
     return video | {"frame": frame}

@@ -73,19 +73,30 @@ def main() -> int:
     return 2 if unread else 0
 
 
+def _side(fake: bool | None) -> str:
+    from prediction.operating_point import UNSURE
+
+    return UNSURE if fake is None else "fake" if fake else "real"
+
+
 def _words(verdict) -> str:
+    from prediction.operating_point import describe_limits
+
     if verdict.prob is None:
         text = f"no face was found in {verdict.looked} frame{'s' * (verdict.looked > 1)}; nothing to judge"
         return f"{text} ({verdict.damage})" if verdict.damage else text
-    side = f"{'fake' if verdict.fake else 'real'} at the {verdict.level} threshold {verdict.threshold:.3f}"
+    side = f"called {verdict.answer} at the {verdict.level} threshold {verdict.threshold:.3f}"
+    if verdict.limits is not None:
+        side = f"{verdict.answer} by the {verdict.level} limits ({describe_limits(verdict.limits)})"
+        side = side if verdict.fake is None else f"called {side}"
     scored = f"{len(verdict.scores)} scored of {verdict.looked} looked at"
     if verdict.scores[0].last is not None:
         scored = (
             f"{len(verdict.scores)} clip{'s' * (len(verdict.scores) > 1)} scored, {verdict.looked} frames looked at"
         )
-    text = f"the detector's score {verdict.prob:.3f}, called {side} ({scored})"
+    text = f"the detector's score {verdict.prob:.3f}, {side} ({scored})"
     if len(verdict.people) > 1:
-        each = ", ".join(f"{person.prob:.3f} {'fake' if person.fake else 'real'}" for person in verdict.people)
+        each = ", ".join(f"{person.prob:.3f} {_side(person.fake)}" for person in verdict.people)
         text += f"; {len(verdict.people)} people, each on their own: {each}"
     text = f"{text}; {verdict.finder_note}" if verdict.finder_note else text
     return f"{text}; {verdict.damage}" if verdict.damage else text

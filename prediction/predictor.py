@@ -21,11 +21,11 @@ from common.errors import ConfigError, DataError
 from common.means import mean_score
 from common.rundir import RunDir
 from common.wording import about_training
-from prediction.operating_point import LEVELS, OperatingPoint, read_points
-from training.metrics.decision import called_fake
+from prediction.operating_point import LEVELS, OperatingPoint, answer, is_fake, limits_as_json, read_points
 
 if TYPE_CHECKING:
     from preprocessing.faces.pipeline import Face
+    from training.metrics.selective import Limits
 
 SECOND = "mtcnn"
 """The finder that looks where HOG, of which most weights' faces are, sees nobody."""
@@ -53,10 +53,10 @@ class FrameScore:
 
 @dataclass(frozen=True)
 class Person:
-    """One of several people in a file: mean fake probability, whether that is called fake, and the scored faces."""
+    """One of several people in a file: mean fake probability, whether that is called fake (None: cannot say), scored faces."""
 
     prob: float
-    fake: bool
+    fake: bool | None
     scores: list[FrameScore]
 
 
@@ -68,11 +68,12 @@ class Verdict:
         path: the file.
         prob: mean fake probability over the faces or clips of the largest person of the first frame that shows one, as in
             training; None where no face was found.
-        threshold: above which `prob` is called fake.
+        threshold: above which `prob` is called fake, where there are no limits.
         looked: how many frames were looked at. scores: of those with a face.
         damage: the decoder's complaint where some frames could not be read, else empty.
         level: what `prob` and `threshold` are of: `video`, the mean of its frames, or `frame`, which a picture is.
         calibrated, found, false_alarms: of the threshold, as in `OperatingPoint`.
+        limits: between which nothing is said, of the same level; None where the threshold decides.
         people: everybody who was followed, each scored alone; first the one whom `prob` is about.
         finder: what found the faces; `finder_note` says where that is not what the weights were trained with, else empty.
     """
@@ -90,11 +91,17 @@ class Verdict:
     people: list[Person] = field(default_factory=list)
     finder: str = ""
     finder_note: str = ""
+    limits: Limits | None = None
+
+    @property
+    def answer(self) -> str | None:
+        """`real`, `fake` or `cannot say`; None where the detector saw no face."""
+        return None if self.prob is None else answer(self.prob, self.threshold, self.limits)
 
     @property
     def fake(self) -> bool | None:
-        """Whether the detector calls the file fake; None where it saw no face."""
-        return None if self.prob is None else bool(called_fake(self.prob, self.threshold))
+        """Whether the detector calls the file fake; None where it saw no face, or cannot say."""
+        return is_fake(self.answer)
 
 
 class Predictor:
@@ -288,7 +295,7 @@ class Predictor:
         told = vars(self.points[level])
         means = [mean_score(np.array([score.prob for score in scores])) for scores in judged]
         everyone = [
-            Person(mean, bool(called_fake(mean, self.points[level].threshold)), scores)
+            Person(mean, is_fake(answer(mean, told["threshold"], told["limits"])), scores)
             for mean, scores in zip(means, judged, strict=True)
         ]
         return Verdict(name, means[0], looked=looked, scores=judged[0], damage=damage, people=everyone, **told)
@@ -340,4 +347,10 @@ def to_json(verdicts: Sequence[Verdict]) -> str:
     """Return verdicts as JSON text: each with what was judged, by which threshold, and what that costs on validation."""
     from dataclasses import asdict
 
-    return json.dumps([asdict(verdict) | {"fake": verdict.fake} for verdict in verdicts], indent=1) + "\n"
+    rows = [
+        asdict(verdict)
+        | {"fake": verdict.fake, "answer": verdict.answer}
+        | {"limits": None if verdict.limits is None else limits_as_json(verdict.limits)}
+        for verdict in verdicts
+    ]
+    return json.dumps(rows, indent=1) + "\n"

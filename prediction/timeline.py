@@ -51,7 +51,11 @@ def _draw(verdict: Verdict, stem: Path) -> list[Path]:
             axes.plot(starts, probs, ".", color=colour)
         else:
             axes.hlines(probs, starts, ends, color=colour, linewidth=3)
-        axes.axhline(verdict.threshold, color=style.NEUTRAL, linewidth=0.8, linestyle=":", label="threshold")
+        if verdict.limits is None:
+            axes.axhline(verdict.threshold, color=style.NEUTRAL, linewidth=0.8, linestyle=":", label="threshold")
+        else:
+            low, high = max(verdict.limits.low, 0), min(verdict.limits.high, 1)
+            axes.axhspan(low, high, color=style.NEUTRAL, alpha=0.15, linewidth=0, label="cannot say")
         axes.axhline(verdict.prob, color=style.PALETTE[1], linewidth=0.8, linestyle="--", label="mean")
         axes.set(ylim=(-0.03, 1.03), xlabel="Seconds" if timed else "Frame", ylabel="Fake probability")
         axes.set_title(Path(verdict.path).name, fontsize=9)

@@ -16,12 +16,15 @@ from analysis.calibration import (
     operating_threshold,
     reliability,
     threshold_at_tpr,
+    too_few,
     validation_predictions,
     without_tested,
 )
 from common.errors import ConfigError, DataError
 from common.predictions import Predictions, read_predictions
+from prediction.operating_point import describe_limits, limits_from_json
 from training.metrics.decision import called_fake
+from training.metrics.selective import conformal_limits, measure_silence
 
 
 def calibrated(n=20_000, seed=0):
@@ -206,9 +209,40 @@ def test_command_keeps_the_operating_point_and_shows_it(own_run, tmp_path, capsy
         alarms = called_fake(data.prob[data.label == 0], part["threshold"]).mean()
         assert part["validation"]["false_alarms"] == alarms
         assert f"calls {alarms:.1%} of {(data.label == 0).sum()} reals fake" in said
+        wanted = conformal_limits(data.label, data.prob, 0.1, data.video)
+        assert limits_from_json(part["limits"]) == wanted
+        silence = measure_silence(data.label, data.prob, wanted)
+        found = judged["validation"] if part is point else judged["validation"]["frame"]
+        assert (found["cannot_say"]["coverage"], found["cannot_say"]["error"]) == (silence.coverage, silence.error)
+        assert describe_limits(wanted) in said
+    assert "Celeb-DF-v2, videos: " in said
+    assert "get a verdict by the limits" in said
     assert point["threshold"] != point["frame"]["threshold"]
     assert judged["Celeb-DF-v2"]["level"] == "video"
     assert judged["Celeb-DF-v2"]["frame"]["level"] == "frame"
+
+
+def test_limits_by_hand_and_too_few_said():
+    """Nine videos of a class are the fewest for a tenth: the limit is then the most extreme one."""
+    from analysis.calibration import fit
+
+    def made(reals, fakes):
+        label = np.array([0] * reals + [1] * fakes)
+        prob = np.concatenate([np.arange(1, reals + 1) / 20, 1 - np.arange(1, fakes + 1) / 20])
+        names = np.array([f"d/{'fake' if one else 'real'}/{number}" for number, one in enumerate(label)])
+        return Predictions(names, np.zeros(len(label), int), label, label, prob)
+
+    enough, short = made(9, 9), made(8, 9)
+    # Nine reals up to 0.45, nine fakes down to 0.55: both limits would exclude what lies between, and meet in the middle.
+    assert fit("video", enough, 0.9)["limits"] == pytest.approx({"low": 0.5, "high": 0.5, "alpha": 0.1})
+    assert too_few(enough, 0.1) == ""
+    assert fit("video", short, 0.9)["limits"] == {"low": pytest.approx(0.55), "high": None, "alpha": 0.1}
+    assert too_few(short, 0.1) == (
+        "Validation has 8 real videos, and --alpha 0.1 needs 9 of each class: nothing is called fake; "
+        "add validation videos, or raise --alpha"
+    )
+    assert "8 real and 3 fake videos" in too_few(made(8, 3), 0.1)
+    assert "nothing is called fake or real" in too_few(made(8, 3), 0.1)
 
 
 def test_results_of_other_weights_are_not_judged(own_run, monkeypatch):

@@ -132,6 +132,36 @@ def test_a_threshold_judges_what_it_was_fitted_on(run, video):
         stored.unlink()
 
 
+def test_between_the_limits_nothing_is_said(run, video, capsys, tmp_path):
+    """The limits of the level decide, not the threshold; the words, the JSON and the exit code say so."""
+    from prediction.trained import load_trained
+
+    stored = run / "checkpoints/operating_point.json"
+    silent = {"low": 0.0, "high": None, "alpha": 0.1}
+    videos = {"level": "video", "threshold": 0.0, "limits": silent}
+    frames = {"level": "frame", "threshold": 0.999, "limits": {"low": 0.0, "high": 0.0, "alpha": 0.2}}
+    try:
+        write_json(stored, {"fingerprint": load_trained(run, device="cpu").fingerprint()} | videos | {"frame": frames})
+        cv2.imwrite(str(tmp_path / "face.png"), person())
+        words = [video, tmp_path / "face.png", "--run", run, "--device", "cpu", "--num_frames", 2]
+        code, out, _ = ask(capsys, *words, "--json", tmp_path / "out.json", "--timeline", tmp_path)
+        assert code == 0
+        assert "cannot say by the video limits (real below 0.000, nothing is called fake, else cannot say" in out
+        assert (
+            "called fake by the frame limits (real below 0.000, fake above 0.000, else cannot say; at most 20%" in out
+        )
+        of_video, of_picture = json.loads((tmp_path / "out.json").read_text())
+        assert (of_video["fake"], of_video["answer"], of_video["limits"]) == (None, "cannot say", silent)
+        assert (of_picture["fake"], of_picture["answer"]) == (True, "fake")
+        assert [one["fake"] for one in of_video["people"]] == [None]
+        for bad in ([], {"low": 0.5}, {"low": 0.6, "high": 0.5, "alpha": 0.1}, {"low": "x", "high": 1, "alpha": 0.1}):
+            write_json(stored, videos | {"limits": bad})
+            with pytest.raises(DataError, match="holds limits that are none"):
+                Predictor(run, device="cpu")
+    finally:
+        stored.unlink()
+
+
 def test_at_the_threshold_itself_the_verdict_is_that_of_the_metrics():
     for threshold in (0.5, 0.25):
         assert Verdict("x", threshold, threshold, 1).fake is False

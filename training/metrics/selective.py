@@ -34,8 +34,8 @@ class Limits:
         return "fake" if prob > self.high else "real" if prob < self.low else None
 
 
-def conformal_limits(label: ArrayLike, prob: ArrayLike, alpha: float) -> Limits:
-    """Return the limits that held-out scores allow, one independent score each (of a video, not of its frames).
+def conformal_limits(label: ArrayLike, prob: ArrayLike, alpha: float, video: ArrayLike | None = None) -> Limits:
+    """Return the limits that held-out scores allow, one independent score each (of a video), or those of frames with `video`.
 
     `high` is the ⌈(n + 1)(1 − α)⌉-th smallest score of n reals, `low` the same of the fakes from above. With fewer than
     1/α − 1 of a class its limit is infinite, and that mistake is never made. Where the classes lie so far apart that both
@@ -43,6 +43,8 @@ def conformal_limits(label: ArrayLike, prob: ArrayLike, alpha: float) -> Limits:
 
     Args:
         label: `(N,)`, 0 real, 1 fake. prob: `(N,)`, fake probability. alpha: in (0, 1).
+        video: N names. Frames of a video are no independent scores: all of one's frames weigh together as much as one score,
+            and the promise is of a frame of another video (Dunn, Wasserman & Ramdas, JASA 2022, pooling of distributions).
 
     Raises:
         ConfigError: alpha is not in (0, 1).
@@ -50,18 +52,24 @@ def conformal_limits(label: ArrayLike, prob: ArrayLike, alpha: float) -> Limits:
     if not 0 < alpha < 1:
         raise ConfigError(f"alpha must lie between 0 and 1 (0.05, say), not {alpha:g}")
     fake, scores = np.asarray(label) == 1, np.asarray(prob, np.float64)
-    high = _kth(scores[~fake], alpha, math.inf)
-    low = -_kth(-scores[fake], alpha, math.inf)
+    names = np.arange(len(scores)) if video is None else np.asarray(video)
+    high = _bound(scores[~fake], names[~fake], alpha)
+    low = -_bound(-scores[fake], names[fake], alpha)
     if low > high:
         low = high = (low + high) / 2
     return Limits(low, high, alpha)
 
 
-def _kth(scores: NDArray[np.float64], alpha: float, none: float) -> float:
-    """Return the ⌈(n + 1)(1 - α)⌉-th smallest of n scores; `none` where that is more than there are."""
+def _bound(scores: NDArray[np.float64], names: NDArray, alpha: float) -> float:
+    """Return the smallest score up to which at least (n + 1)(1 - α) of n videos lie, in parts; infinite if there is none."""
+    if not len(scores):
+        return math.inf
+    _, code, frames = np.unique(names, return_inverse=True, return_counts=True)
+    order = np.argsort(scores)
+    below = np.cumsum(1 / frames[code[order]])
     # The slack keeps 19 scores at α = 0.05 from asking for a twentieth by a rounding error.
-    k = math.ceil((len(scores) + 1) * (1 - alpha) - 1e-9)
-    return float(np.sort(scores)[k - 1]) if k <= len(scores) else none
+    enough = np.flatnonzero(below >= (len(frames) + 1) * (1 - alpha) - 1e-9)
+    return float(scores[order[enough[0]]]) if len(enough) else math.inf
 
 
 @dataclass(frozen=True)

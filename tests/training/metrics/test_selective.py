@@ -29,6 +29,33 @@ def test_either_mistake_is_as_rare_as_promised(apart, alpha):
         assert found.coverage < 3 * alpha  # nothing can be said of what cannot be told apart
 
 
+def test_frames_of_one_video_count_as_one_score():
+    """A frame of a new video is called wrongly as rarely as promised, though frames of a video are nearly copies."""
+    rng = np.random.default_rng(3)
+
+    def videos(n):
+        label, frames = rng.integers(0, 2, n), rng.integers(1, 30, n)
+        logit = rng.normal(size=n) + 1.5 * (label - 0.5)
+        name = np.repeat(np.arange(n), frames)
+        return label[name], 1 / (1 + np.exp(-(logit[name] + rng.normal(0, 0.3, len(name))))), name
+
+    mistakes, counted_alone = [], 0
+    for _ in range(200):
+        label, prob, name = videos(24)
+        limits = conformal_limits(label, prob, 0.1, name)
+        counted_alone += math.isfinite(conformal_limits(label, prob, 0.1).high) - math.isfinite(limits.high)
+        label, prob, name = videos(400)
+        one = np.unique(name, return_index=True)[1]  # one frame of each video
+        found = measure_silence(label[one], prob[one], limits)
+        mistakes.append((found.real_called_fake, found.fake_called_real))
+    assert (np.mean(mistakes, axis=0) < 0.11).all()
+    assert (np.mean(mistakes, axis=0) > 0.03).all(), "they are no more careful than they need to be"
+    assert counted_alone > 0, "a hundred frames of eight videos are eight scores"
+    # Four frames of one video, and one each of nine: (10 + 1) · 0.8 = 8.8, reached at the ninth video.
+    prob = np.r_[np.full(4, 0.05), np.arange(1, 10) / 10]
+    assert conformal_limits(np.zeros(13, int), prob, 0.2, np.r_[[0] * 4, range(1, 10)]).high == pytest.approx(0.8)
+
+
 def test_limits_are_order_statistics():
     prob = np.arange(1, 40) / 40
     label = np.zeros(39, int)
