@@ -55,8 +55,13 @@ class Predictions:
 
     def groups(self) -> NDArray[np.str_]:
         """Return each row's label folder (`FF-DF`, `Celeb-real` …), the second part of the video's name."""
-        parts = [name.split("/") for name in self.video.tolist()]
-        return np.array([part[1] if len(part) > 2 else "" for part in parts])
+        return np.array(label_folders(self.video.tolist()))
+
+
+def label_folders(videos: list[str]) -> list[str]:
+    """Return the label folder of each video's unique name, empty where it has none."""
+    parts = [name.split("/") for name in videos]
+    return [part[1] if len(part) > 2 else "" for part in parts]
 
 
 def known_people(person: NDArray[np.int64]) -> list[int | None] | None:

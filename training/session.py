@@ -244,6 +244,8 @@ def conclude(
         log.info("%s", about_training(training["data_note"]))
     for level in ("frame", "video"):
         log.info("\n%s", results.table(metrics, level))
+    if kinds := results.by_manipulation(metrics):
+        log.info("\n%s", kinds)
     short = shortfalls(metrics)
     for sentence in remarks(metrics):
         (log.warning if sentence in short else log.info)("%s", sentence)

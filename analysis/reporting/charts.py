@@ -14,6 +14,7 @@ from common import style
 from common.errors import DataError
 from common.predictions import Predictions
 from common.rundir import RunDir
+from training.metrics.decision import HALF
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,12 +26,15 @@ WIDEST = 960  # CSS pixels of a tool's figure
 
 
 def curve_charts(source: RunDir) -> list[Chart]:
-    """Return ROC and DET over all test sets of both classes, and a score histogram per test set; frame level."""
+    """Return ROC and DET over all test sets of both classes and a score histogram per test set, of frames; risk over coverage
+    of videos.
+    """
     having = [name for name in source.datasets if source.of(name).predictions.exists()]
     if not having:
         return []
     curves = {name: source.predictions(name) for name in having}
     charts = ranked_charts(source, {name: data for name, data in curves.items() if not data.one_class})
+    charts.append(risk_chart(curves))
     for name, data in curves.items():
         with style.figure(SIZE[0], 2.9) as (drawing, axes):
             draw_histogram(axes, data, name)
@@ -53,6 +57,23 @@ def ranked_charts(source: RunDir, curves: dict[str, Predictions]) -> list[Chart]
         axes.set_title("DET, frames")
         charts.append({"src": style.data_uri(drawing), "alt": "DET curves of all test sets"})
     return charts
+
+
+def risk_chart(curves: dict[str, Predictions], threshold: float = HALF) -> Chart:
+    """Return the share of wrong verdicts among the most certain videos over how many of them are judged."""
+    from training.metrics.beside import thinned
+    from training.metrics.selective import risk_coverage
+
+    with style.figure(*SIZE) as (drawing, axes):
+        for number, (name, data) in enumerate(curves.items()):
+            videos = data.by_video()
+            coverage, risk, area = risk_coverage(videos.label, videos.prob, threshold)
+            axes.plot(*thinned(coverage, risk), label=f"{name}, area {area:.3f}", **style.line_style(number))
+        axes.set(xlabel="Coverage: share of the most certain", ylabel="Risk: share of them that is wrong")
+        axes.set(xlim=(0, 1.01), title="Risk over coverage, videos")
+        axes.set_ylim(0, max(0.05, axes.get_ylim()[1]))
+        axes.legend(loc="best", fontsize=7)
+        return {"src": style.data_uri(drawing), "alt": "Risk over coverage of all test sets"}
 
 
 def series(history: list[dict], prefix: str) -> dict[str, tuple[list[float], list[float]]]:

@@ -73,6 +73,7 @@ def _curves(data: ScoreFile, metrics: dict[str, dict[str, Any]]) -> list[dict[st
 
     from analysis.curves import thin
     from common import style
+    from training.metrics.beside import thinned
     from training.metrics.ranking import roc_points
     from training.metrics.samples import gather
     from training.metrics.selective import risk_coverage
@@ -108,8 +109,7 @@ def _curves(data: ScoreFile, metrics: dict[str, dict[str, Any]]) -> list[dict[st
         for number, (name, one) in enumerate(videos.items()):
             threshold = metrics[name]["risk_coverage"]["threshold"]
             coverage, risk, area = risk_coverage(one.label.astype(int), one.prob, threshold)
-            chosen = np.linspace(0, len(risk) - 1, min(len(risk), 1500)).astype(int)
-            axes.plot(coverage[chosen], risk[chosen], label=f"{name} {area:.3f}", **style.line_style(number))
+            axes.plot(*thinned(coverage, risk), label=f"{name} {area:.3f}", **style.line_style(number))
         axes.set(
             xlabel="Coverage: share of the most certain", ylabel="Risk: share of them that is wrong", xlim=(0, 1.01)
         )

@@ -13,7 +13,7 @@ import numpy as np
 from common.coverage import Crops, Slot
 from common.errors import DataError
 from common.io import atomic_path, atomic_write, write_json
-from common.predictions import HEADER, PERSON, known_people
+from common.predictions import HEADER, PERSON, known_people, label_folders
 from common.rundir import TestFiles
 from common.standing import WORDS, Tested, digest_of, is_few, standing
 from training.batch import UNKNOWN_PERSON, DataInfo
@@ -21,6 +21,8 @@ from training.config.schema import Config
 from training.dataset.index.covered import CLASSES
 from training.dataset.index.videos import Index
 from training.metrics import evaluate
+from training.metrics.beside import manipulations, risk_area, told
+from training.metrics.decision import HALF
 from training.trainer.evaluator import EXAMPLES, Example, Predictions
 from training.trainer.loaders import crops_note
 
@@ -60,6 +62,9 @@ def score(
 ) -> dict[str, Any]:
     """Return the metrics of one dataset, and what they stand on: `counts`, `coverage`, `crops`.
 
+    Beside them, of the videos that were scored: `risk_coverage` (area, threshold) and, of sets with two or more kinds of fakes,
+    `manipulations` (`training.metrics.beside.told`).
+
     A set of one class is a DataError that names it, or with `one_class` gets the figures that one class allows. With
     `config.missing` `chance`, videos without a score count with a coin's (`evaluate`), as far as is known that there are any.
     """
@@ -81,6 +86,7 @@ def score(
         )
     except DataError as error:
         raise DataError(f"{dataset}: {error}") from error
+    metrics |= _beside(predictions, config, bootstrap)
     person_of = dict(zip(predictions.video, predictions.target_id.tolist(), strict=True))
     unknown = sum(person == UNKNOWN_PERSON for person in person_of.values())
     metrics["counts"] |= {"skipped": len(predictions.skipped), "videos_of_unknown_people": unknown}
@@ -94,6 +100,17 @@ def score(
         if known.note:
             metrics["crops_note"] = known.note
     return metrics
+
+
+def _beside(predictions: Predictions, config: Config, bootstrap: int) -> dict[str, Any]:
+    """Return risk over coverage and the manipulations, of videos."""
+    scored = predictions.label, predictions.prob, predictions.video
+    person = known_people(predictions.target_id)
+    area = risk_area(*scored, person=person, resamples=bootstrap, seed=config.manualSeed)
+    found: dict[str, Any] = {"risk_coverage": {"area": area, "threshold": HALF}}
+    kinds = label_folders(list(predictions.video))
+    report = manipulations(*scored, kinds, person=person, resamples=bootstrap, seed=config.manualSeed)
+    return found if report is None else found | {"manipulations": told(report)}
 
 
 def _tested(predictions: Predictions, known: Known) -> dict[str, Tested]:
@@ -204,6 +221,20 @@ def _with_interval(entry: dict[str, float | None], few: bool) -> str:
 
 def _alone(entry: dict[str, float | None] | None) -> str:
     return ABSENT if entry is None or entry["value"] is None else f"{entry['value']:.4f}"
+
+
+def by_manipulation(datasets: dict[str, dict[str, Any]]) -> str:
+    """Return a line per test set with several kinds of fakes: mean of their video AUCs, gap, and each, the worst first."""
+    lines = []
+    for name, metrics in datasets.items():
+        if found := metrics.get("manipulations"):
+            few = is_few(metrics)
+            each = ", ".join(f"{one['name']} {_with_interval(one['auc'], few)}" for one in found["worst_first"])
+            lines.append(
+                f"{name}, video AUC by manipulation: mean {_with_interval(found['mean'], few)}, "
+                f"best less worst {_with_interval(found['gap'], few)}; worst first: {each}"
+            )
+    return "\n".join(lines)
 
 
 def table(datasets: dict[str, dict[str, Any]], level: str = "frame") -> str:
