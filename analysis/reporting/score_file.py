@@ -116,7 +116,7 @@ def read_scores(path: str | Path, columns: Columns | None = None, logits: bool =
     import numpy as np
 
     wanted = columns or Columns()
-    rows = _rows(Path(path))
+    rows = read_rows(Path(path))
     heading = list(rows[0])
     label = _one(wanted.label, LABELS, heading, "label", "--label")
     video = _one(wanted.video, VIDEOS, heading, "video", "--video")
@@ -146,7 +146,8 @@ def read_scores(path: str | Path, columns: Columns | None = None, logits: bool =
     )
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return a CSV's lines (`,`, `;` or tab between values, also `.gz`) by the names of its heading; DataError if it is none."""
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         text = raw.decode("utf-8-sig")
