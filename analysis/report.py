@@ -82,7 +82,8 @@ def _cell(figure: dict, few: bool = False) -> dict[str, str]:
     value = f"{figure['value']:.3f}"
     if figure.get("low") is None:
         return {"text": value, "small": ""}
-    interval = f"{figure['low']:.3f}–{figure['high']:.3f}"
+    # A dash between numbers of which one has a minus would be read as another.
+    interval = f"{figure['low']:.3f}{' to ' if figure['low'] < 0 else '–'}{figure['high']:.3f}"
     return {"text": interval, "small": value} if few else {"text": value, "small": interval}
 
 

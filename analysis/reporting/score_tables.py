@@ -92,5 +92,6 @@ def pairs_sheet(rows: Sequence[dict[str, Any]]) -> Sheet:
         ]
         for r in ordered
     ]
-    note = f"Every two detectors on the videos that both scored; p corrected for {len(lines)} comparisons (Holm)."
+    compared = f"{len(lines)} comparison{'s' * (len(lines) != 1)}"
+    note = f"Every two detectors on the videos that both scored; p corrected for {compared} (Holm)."
     return Sheet("Comparisons", note, columns, lines)
