@@ -1,7 +1,8 @@
 """Say what a trained detector makes of pictures and videos.
 
 python prediction/predict.py clip.mp4 face.jpg --run logs/clip_crossdomain/2026-01-01-12-00-00
-python prediction/predict.py clip.mp4 --run logs/i3d/2026-01-01-12-00-00 --num_frames 128 --timeline figures
+python prediction/predict.py holiday/ 'more/**/*.jpg' --run RUN --format csv > scores.csv
+find . -name '*.mp4' | python prediction/predict.py - --run RUN --overlay seen --timeline figures
 python prediction/predict.py clip.mp4 --detector_path training/config/detector/xception.yaml --weights_path xception.pth
 """
 
@@ -11,14 +12,22 @@ from pathlib import Path
 
 from common.cli import add_common, add_set, run, whole
 
+FORMATS = ("text", "table", "jsonl", "csv")
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line's definition."""
     p = argparse.ArgumentParser(
-        description="Score pictures and videos with a trained detector: find the face, align it, judge it.",
-        epilog="The score is the detector's opinion, and worth what its figures on data like yours are worth; it proves nothing.",
+        description="Score pictures and videos with a trained detector: find the faces, align them, judge them.",
+        epilog="Exit code 0: all files were judged; 3: some show no face; 2: some could not be read. "
+        "The score is the detector's opinion, and worth what its figures on data like yours are worth; it proves nothing.",
     )
-    p.add_argument("files", nargs="+", metavar="FILE", help="pictures and videos")
+    p.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="pictures, videos, folders of them, patterns (*, **), or - for a list of them, one a line",
+    )
     p.add_argument(
         "--run",
         "--detector_path",
@@ -33,9 +42,25 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--num_frames", type=whole(), default=32, metavar="N", help="frames looked at in a video (default 32)"
     )
+    p.add_argument("--format", choices=FORMATS, default="text", help="what is printed (default text)")
     p.add_argument("--json", metavar="FILE", help="write the scores of all frames or clips there")
     p.add_argument(
         "--timeline", metavar="DIR", help="draw each video's scores over time there, with the figures beside as CSV"
+    )
+    p.add_argument("--overlay", metavar="DIR", help="write each file there with boxes, scores and heat maps")
+    p.add_argument(
+        "--even_so", action="store_true", help="show scores also where the detector cannot say, behind that sentence"
+    )
+    p.add_argument(
+        "--rendered",
+        action="store_true",
+        help="the files are rendered ones, of which weights of rendered faces may speak",
+    )
+    p.add_argument(
+        "--workers",
+        type=whole(0),
+        metavar="N",
+        help="processes that decode and find faces (default by cores and files)",
     )
     p.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
     add_set(p)
@@ -44,62 +69,54 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Judge each file; one that cannot be read does not stop the others. Exit code 2 if there was one."""
+    """Judge each file; one that cannot be read does not stop the others. Exit code 2 if there was one, 3 if one shows no face."""
     args = parser().parse_args()
     from common.errors import ConfigError, DataError
     from common.io import atomic_write
-    from prediction.predictor import Predictor, to_json
-    from prediction.timeline import write_timeline
+    from prediction.answers import answer, head
+    from prediction.pipeline import files_of, judged, workers_for
+    from prediction.predictor import Predictor
+    from prediction.verdict import to_json
 
     if args.num_frames < 1:
         raise ConfigError(f"--num_frames {args.num_frames} is too few; look at one frame at least")
-    predictor = Predictor(args.detector_path, args.weights_path, args.device, args.set)
-    print(predictor.describe())
-    verdicts, unread = [], 0
-    for number, path in enumerate(args.files, 1):
-        try:
-            verdict = predictor.predict(path, args.num_frames)
-        except DataError as error:
-            print(f"error: {error}", file=sys.stderr)
+    listed = [line.rstrip("\n") for line in sys.stdin if line.strip()] if "-" in args.files else []
+    paths = files_of([name for word in args.files for name in (listed if word == "-" else [word])])
+    if not paths:
+        raise ConfigError("the list of files is empty; write one a line")
+    judge = Predictor(
+        args.detector_path, args.weights_path, args.device, args.set, rendered_files=True if args.rendered else None
+    )
+    for line in head(judge, args.format):
+        print(line, flush=True)
+    verdicts, unread, faceless = [], 0, 0
+    workers = workers_for(len(paths)) if args.workers is None else args.workers
+    for number, (seen, verdict) in enumerate(judged(judge, paths, args.num_frames, workers), 1):
+        if isinstance(verdict, DataError):
+            print(f"error: {verdict}", file=sys.stderr, flush=True)
             unread += 1
             continue
         verdicts.append(verdict)
-        print(f"{path}: {_words(verdict)}", flush=True)
-        if args.timeline and verdict.level == "video" and verdict.scores:
-            for written in write_timeline(verdict, Path(args.timeline), number):
-                print(written)
+        faceless += verdict.prob is None
+        print(answer(judge, verdict, args.format, args.even_so), flush=True)
+        for written in _pictures(args, judge, seen, verdict, number):
+            print(written, file=sys.stdout if args.format == "text" else sys.stderr)
     if args.json:
-        atomic_write(Path(args.json), to_json(verdicts))
-    return 2 if unread else 0
+        atomic_write(Path(args.json), to_json(verdicts, judge.about()))
+    return 2 if unread else 3 if faceless else 0
 
 
-def _side(fake: bool | None) -> str:
-    from prediction.operating_point import UNSURE
+def _pictures(args, judge, seen, verdict, number: int) -> list[Path]:
+    written: list[Path] = []
+    if args.timeline and verdict.level == "video" and verdict.scores and (args.even_so or not verdict.reason):
+        from prediction.timeline import write_timeline
 
-    return UNSURE if fake is None else "fake" if fake else "real"
+        written += write_timeline(verdict, Path(args.timeline), number)
+    if args.overlay and verdict.prob is not None:
+        from prediction.overlay import write_overlay
 
-
-def _words(verdict) -> str:
-    from prediction.operating_point import describe_limits
-
-    if verdict.prob is None:
-        text = f"no face was found in {verdict.looked} frame{'s' * (verdict.looked > 1)}; nothing to judge"
-        return f"{text} ({verdict.damage})" if verdict.damage else text
-    side = f"called {verdict.answer} at the {verdict.level} threshold {verdict.threshold:.3f}"
-    if verdict.limits is not None:
-        side = f"{verdict.answer} by the {verdict.level} limits ({describe_limits(verdict.limits)})"
-        side = side if verdict.fake is None else f"called {side}"
-    scored = f"{len(verdict.scores)} scored of {verdict.looked} looked at"
-    if verdict.scores[0].last is not None:
-        scored = (
-            f"{len(verdict.scores)} clip{'s' * (len(verdict.scores) > 1)} scored, {verdict.looked} frames looked at"
-        )
-    text = f"the detector's score {verdict.prob:.3f}, {side} ({scored})"
-    if len(verdict.people) > 1:
-        each = ", ".join(f"{person.prob:.3f} {_side(person.fake)}" for person in verdict.people)
-        text += f"; {len(verdict.people)} people, each on their own: {each}"
-    text = f"{text}; {verdict.finder_note}" if verdict.finder_note else text
-    return f"{text}; {verdict.damage}" if verdict.damage else text
+        written.append(write_overlay(judge, seen, verdict, Path(args.overlay), number, args.even_so))
+    return written
 
 
 if __name__ == "__main__":

@@ -39,10 +39,10 @@ def run_here(jobs: Iterable[Job], workers: int, work: Work = process_video) -> I
 
 def _pool(workers: int) -> ProcessPoolExecutor:
     # Spawned, not forked: decoders and OpenCV keep threads that do not survive a fork.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A worker whose run was killed would go on writing, beside the run that is started next."""
     parent = multiprocessing.parent_process()
     assert parent is not None

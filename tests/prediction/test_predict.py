@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from helpers.drawn import boasting_png, draw_face, scene, write_video
-from helpers.pack import write_pack
-from helpers.training_runs import arguments, as_program, call, write_settings
+from helpers.training_runs import as_program
 
 from common import cli
 from common.errors import DataError, WeightsError
 from common.io import write_json
 from prediction import predict as program
+from prediction.answers import words
 from prediction.predictor import Verdict, to_json
 from prediction.timeline import write_timeline
 from preprocessing.demo import build
@@ -22,24 +22,10 @@ from preprocessing.faces.tracking import faces_of_video
 from training import Predictor
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run directory of a few steps."""
-    root = tmp_path_factory.mktemp("trained")
-    settings = write_settings(root, write_pack(root))
-    assert call(arguments(settings, root / "run", "--max_steps", 4, workers=0)) == 0
-    return root / "run"
-
-
 def person(seed: int = 0) -> np.ndarray:
     image = scene(seed=seed)
     draw_face(image, (160, 120), 110)
     return image
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory):
-    return write_video(tmp_path_factory.mktemp("video") / "face.mp4", 12, lambda number: person(number // 6))
 
 
 def ask(capsys, *words) -> tuple[int, str, str]:
@@ -309,7 +295,7 @@ def test_a_video_is_judged_clip_by_clip_and_drawn_over_time(run, video, tmp_path
     spans = [(faces[start].frame, faces[start + 2].frame) for start in (0, 4)]
     assert [(score.frame, score.last) for score in verdict.scores] == spans
     assert [row["last"] for row in json.loads(to_json([verdict]))[0]["scores"]] == [last for _, last in spans]
-    assert "(2 clips scored, 7 frames looked at)" in program._words(verdict)
+    assert "(2 clips scored, 7 frames looked at)" in words(verdict)
     table, *figures = write_timeline(verdict, tmp_path, 3)
     assert sorted(path.name for path in figures) == ["03_face.pdf", "03_face.png"]
     lines = [line.split(",") for line in table.read_text().splitlines()]
@@ -371,7 +357,7 @@ def test_where_the_trainings_finder_sees_nobody_the_other_looks_and_that_is_said
     seeing, predictor.faces.detector = predictor.faces.detector, Blind()
     assert predictor.predict_image(np.full((120, 120, 3), 90, np.uint8)).finder_note == ""
     seeing.name = "mtcnn"
-    predictor._second.detector = seeing
+    predictor.sight.second.detector = seeing
     verdict = predictor.predict_image(person())
     assert verdict.prob is not None
     assert verdict.finder == "mtcnn"
