@@ -28,14 +28,15 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="pictures, videos, folders of them, patterns (*, **), or - for a list of them, one a line",
     )
-    p.add_argument(
+    source = p.add_mutually_exclusive_group(required=True)
+    source.add_argument(
         "--run",
         "--detector_path",
         dest="detector_path",
-        required=True,
         metavar="RUN|YAML",
         help="a run directory, or a detector YAML with --weights_path",
     )
+    source.add_argument("--onnx", metavar="DIR|FILE", help="what export.py wrote; needs no torch, runs on the CPU")
     p.add_argument(
         "--weights_path", metavar="FILE", help="weights (default for a run directory: its best, else its last)"
     )
@@ -75,7 +76,6 @@ def main() -> int:
     from common.io import atomic_write
     from prediction.answers import answer, head
     from prediction.pipeline import files_of, judged, workers_for
-    from prediction.predictor import Predictor
     from prediction.verdict import to_json
 
     if args.num_frames < 1:
@@ -84,9 +84,7 @@ def main() -> int:
     paths = files_of([name for word in args.files for name in (listed if word == "-" else [word])])
     if not paths:
         raise ConfigError("the list of files is empty; write one a line")
-    judge = Predictor(
-        args.detector_path, args.weights_path, args.device, args.set, rendered_files=True if args.rendered else None
-    )
+    judge = _judge(args)
     for line in head(judge, args.format):
         print(line, flush=True)
     verdicts, unread, faceless = [], 0, 0
@@ -104,6 +102,23 @@ def main() -> int:
     if args.json:
         atomic_write(Path(args.json), to_json(verdicts, judge.about()))
     return 2 if unread else 3 if faceless else 0
+
+
+def _judge(args):
+    from common.errors import ConfigError
+
+    rendered = True if args.rendered else None
+    if args.onnx:
+        if args.weights_path or args.set or args.device not in (None, "cpu"):
+            raise ConfigError(
+                "--onnx brings weights and settings, and runs on the CPU; leave --weights_path, --set, --device out"
+            )
+        from prediction.graph import OnnxPredictor
+
+        return OnnxPredictor(args.onnx, rendered)
+    from prediction.predictor import Predictor
+
+    return Predictor(args.detector_path, args.weights_path, args.device, args.set, rendered_files=rendered)
 
 
 def _pictures(args, judge, seen, verdict, number: int) -> list[Path]:
