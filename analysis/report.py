@@ -13,7 +13,7 @@ from typing import Any
 from common.cli import add_common, run
 from common.rundir import RunDir, open_run
 from common.standing import FEW, WORDS, is_few, standing
-from common.wording import about_training, remarks
+from common.wording import about_training, remarks, with_mark
 
 TEMPLATES = Path(__file__).parent / "reporting" / "templates"
 LEVELS = ("frame", "video")
@@ -207,7 +207,8 @@ def _by_manipulation(source: Any) -> list[dict[str, Any]]:
             continue
         of_frames = {one.name: one.auc for one in frame.groups}
         for one in video.groups:
-            rows.append([dataset, one.name, str(one.fake), _cell(of_frames[one.name], few), _cell(one.auc, few)])
+            name = with_mark(one.name, source.summary.get("hold_out") or ())
+            rows.append([dataset, name, str(one.fake), _cell(of_frames[one.name], few), _cell(one.auc, few)])
         rows.append([dataset, "mean of these", "", _cell(frame.macro, few), _cell(video.macro, few)])
         rows.append([dataset, "best less worst", "", _cell(frame.gap, few), _cell(video.gap, few)])
     columns = ["Test set", "Manipulation", "Fake videos", "Frame AUC", "Video AUC"]

@@ -1,5 +1,6 @@
 """Sentences that several commands and pages say, so that they say the same."""
 
+from collections.abc import Collection
 from typing import Any
 
 from common.standing import ENOUGH, standing
@@ -62,3 +63,8 @@ def shortfalls(datasets: dict[str, dict[str, Any]]) -> list[str]:
         for dataset, tested in shares.items()
         if tested is not None and tested.share is not None and tested.share < ENOUGH
     ]
+
+
+def with_mark(manipulation: str, held_out: Collection[str]) -> str:
+    """Return a manipulation's name, marked where training never saw it on purpose."""
+    return f"{manipulation} (held out)" if manipulation in held_out else manipulation

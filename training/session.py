@@ -158,6 +158,7 @@ def _take(run: RunDir, config: Config, process: Process, program: str, keep_conf
 def overrides_from(args: Any) -> list[str]:
     """Return the flags that have a key of their own, and `--set`, as `key=value` texts."""
     keys = {"train_dataset": args.__dict__.get("train_dataset"), "test_dataset": args.test_dataset}
+    keys["hold_out"] = args.__dict__.get("hold_out")
     keys |= {"manualSeed": args.seed, "task_target": args.__dict__.get("task_target") or None}
     keys |= {"max_steps": args.__dict__.get("max_steps"), "save_feat": False if args.no_save_feat else None}
     keys |= {"save_ckpt": False if args.__dict__.get("no_save_ckpt") else None}
@@ -226,7 +227,7 @@ def conclude(
         inside = weights.resolve().is_relative_to(run.path.resolve())
         name = str(weights.resolve().relative_to(run.path.resolve()) if inside else weights)
     # What weights were trained on, they know better than the settings that they are tested with.
-    training = {key: getattr(config, key) for key in ("train_dataset", "data_note")}
+    training = {key: getattr(config, key) for key in ("train_dataset", "data_note", "hold_out")}
     training |= {key: value for key, value in own.get("config", {}).items() if key in training}
     summary = {
         "detector": config.model_name,
@@ -244,7 +245,7 @@ def conclude(
         log.info("%s", about_training(training["data_note"]))
     for level in ("frame", "video"):
         log.info("\n%s", results.table(metrics, level))
-    if kinds := results.by_manipulation(metrics):
+    if kinds := results.by_manipulation(metrics, training["hold_out"]):
         log.info("\n%s", kinds)
     short = shortfalls(metrics)
     for sentence in remarks(metrics):

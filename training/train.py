@@ -20,6 +20,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--detector_path", metavar="YAML", help="detector YAML (default: the demo's, and a line says so)")
     p.add_argument("--train_dataset", nargs="+", metavar="NAME", help="datasets to train on")
     p.add_argument("--test_dataset", nargs="+", metavar="NAME", help="datasets to test on after training")
+    p.add_argument(
+        "--hold_out", nargs="+", metavar="METHOD", help="labels of fakes that training and validation never see (FF-NT)"
+    )
     p.add_argument("--no-save_ckpt", dest="no_save_ckpt", action="store_true", help="write no checkpoints")
     p.add_argument(
         "--no-save_feat", dest="no_save_feat", action="store_true", help="write no features of the test sets"

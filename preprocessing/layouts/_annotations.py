@@ -52,6 +52,9 @@ def agree(stated: str, known: str, what: str, where: str, because: str) -> None:
 def read_rows(path: Path, *columns: str) -> list[Row]:
     """Return the rows of a CSV file that names its columns in the first line; names and cells may stand in blanks.
 
+    Cells are parted by commas, or by semicolons or tabs where the first line has them and no comma. Names of columns are taken
+    in any case, as small letters.
+
     Raises:
         DataError: it is missing, no text, lacks a column, or a row has other cells than the first line names.
     """
@@ -64,8 +67,8 @@ def read_rows(path: Path, *columns: str) -> list[Row]:
     rows: list[Row] = []
     try:
         # strict: a quote that is never closed would swallow the rest of the file
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        names = [(name or "").strip() for name in reader.fieldnames or ()]
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
+        names = [(name or "").strip().lower() for name in reader.fieldnames or ()]
         missing = [column for column in columns if column not in names]
         if missing:
             raise DataError(f"{path} lacks the column `{missing[0]}`; its first line must name {','.join(columns)}")
@@ -83,6 +86,11 @@ def read_rows(path: Path, *columns: str) -> list[Row]:
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}; correct the quotes there") from error
     return rows
+
+
+def _delimiter(text: str) -> str:
+    head = text.partition("\n")[0]
+    return next((sign for sign in ",;\t" if sign in head), ",")
 
 
 def by_key(rows: list[Row], key: Callable[[dict[str, str]], Any]) -> dict[Any, Row]:

@@ -3,13 +3,16 @@
     real/*.mp4  fake/*.mp4                    everything is for testing
     train/real/…  val/fake/…  test/real/…     with splits
     masks/<name>.mp4                          optional, a mask video (or picture) of a fake
-    index.csv                                 optional; columns path,label[,split[,target_id[,source_id]]]
+    index.csv                                 optional, a list: columns path,label[,split,identity,source_id,method]
 
-Folders may be written in any case. Pictures are videos of one frame. Labels become `<dataset>_real` and `<dataset>_fake`.
-Identity: what index.csv says. Where it is there, it names every video that is taken, and must not contradict the folders.
+Folders may be written in any case. Pictures are videos of one frame. Labels become `<dataset>_real` and `<dataset>_fake`, and
+`<dataset>_<method>_fake` where the list names a method. Identity: what index.csv says (`identity`, or `target_id`, whose head it
+is; `source_id`, whose face was put there). Where the list is there, it names every video that is taken, and must not contradict
+the folders; cells may be parted by commas, semicolons or tabs, and columns stand in any order and case.
 """
 
 import difflib
+import re
 from pathlib import Path, PurePosixPath
 
 from common.errors import DataError
@@ -73,7 +76,7 @@ class Custom(Layout):
                 return Facts("", (), why=f"is not in {_TABLE}")
             _, row = rows[group.folder, name]
             return Facts(
-                f"{dataset}_{row['label']}",
+                "_".join(filter(None, (dataset, row["method"], row["label"]))),
                 (row["split"] or group.extra or "test",),
                 row["target_id"] or None,
                 row["source_id"] or row["target_id"] or None,
@@ -124,11 +127,11 @@ def _names_in(group: Group, table: dict[str, Row]) -> dict[str, str]:
 
 
 def _read_table(root: Path) -> dict[str, Row]:
-    """Return path → row of index.csv, with `label`, `split`, `target_id` and `source_id`; empty without that file.
+    """Return path → row of index.csv, with `label`, `split`, `target_id`, `source_id` and `method`; empty without that file.
 
     Raises:
-        DataError: a missing column, a label or split that is none, a path that leaves the folder or has blanks around it, two
-            rows that contradict each other.
+        DataError: a missing column, a label, split or method that is none, a path that leaves the folder or has blanks around it,
+            two rows that contradict each other.
     """
     path = root / _TABLE
     if not path.is_file():
@@ -142,8 +145,16 @@ def _read_table(root: Path) -> dict[str, Row]:
         if place.is_absolute() or ".." in place.parts or not place.name:
             raise DataError(f"{where}: the path `{said}` must lie inside {root}")
         split = row.get("split", "").strip()
-        plain = {name: row.get(name, "").strip() for name in ("target_id", "source_id")}
+        plain = {name: row.get(name, "").strip() for name in ("target_id", "source_id", "method")}
+        if identity := row.get("identity", "").strip():
+            if plain["target_id"]:
+                agree(identity, plain["target_id"], "identity", where, "the column target_id")
+            plain["target_id"] = identity
+        if not re.fullmatch(r"[\w.+-]*", plain["method"]):
+            raise DataError(f"{where}: the method `{plain['method']}` must be letters, digits and _ . + -; rename it")
         plain |= {"path": str(place), "label": read_kind(row["label"], where)}
+        if plain["label"] == "real":
+            plain["method"] = ""  # "original", "youtube": a real video is none of a manipulation
         rows.append((where, plain | {"split": read_split(split, where) if split else ""}))
     return by_key(rows, lambda row: row["path"])
 

@@ -285,3 +285,46 @@ def test_files_in_the_datasets_folder_and_below_a_listed_one_are_taken_once(tmp_
     sources = [video.path for group in rules.groups(root, "Mine") for video in rules.sources(root, group)]
     assert sorted(sources) == ["a.mp4", "clips/b.mp4", "clips/more/c.mp4"]
     assert classes(tmp_path, "Mine", "custom") == {"a": "Mine_real", "b": "Mine_fake", "c": "Mine_fake"}
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+def test_a_list_says_methods_and_people_in_whatever_form(tmp_path, sign):
+    """Of aligned faces and of videos alike; `identity` is whose head it is, and a real has no method."""
+    rows = [
+        ["Method", "PATH", "label", "Split", "identity"],
+        ["", "faces/ann", "real", "train", "ann"],
+        ["youtube", "faces/bob", "0", "", "bob"],
+        ["FaceSwap", "faces/ann_bob", "fake", "train", "ann"],
+        ["SimSwap", "faces/bob_ann", "1", "", ""],
+    ]
+    table = "\ufeff" + "\n".join(sign.join(row) for row in rows) + "\n"
+    faces = {
+        f"Mine/faces/{name}/{n:03d}.png": None
+        for name in ("ann", "bob", "ann_bob", "bob_ann", "more")
+        for n in range(2)
+    }
+    root = plant(tmp_path, faces | {"Mine/index.csv": table})
+    index = rearrange("Mine", str(root), str(root / "json"), layout="custom").indexes["Mine"]["Mine"]
+    found = {
+        (label, split, name): entry.get("target_id")
+        for label, splits in index.items() for split, videos in splits.items() for name, entry in videos.items()
+    }  # fmt: skip
+    assert found == {
+        ("Mine_real", "train", "ann"): "ann",
+        ("Mine_real", "test", "bob"): "bob",
+        ("Mine_FaceSwap_fake", "train", "ann_bob"): "ann",
+        ("Mine_SimSwap_fake", "test", "bob_ann"): None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("faces/a,fake,ann,bob,\n", r"line 2: the identity ann contradicts the column target_id, which says bob"),
+        ("faces/a,fake,,,a/b\n", r"line 2: the method `a/b` must be letters"),
+    ],
+)
+def test_a_list_that_cannot_be_meant_is_an_error_that_names_its_line(tmp_path, rows, said):
+    tree = {"Mine/faces/a/000.png": None, "Mine/index.csv": f"path,label,identity,target_id,method\n{rows}"}
+    with pytest.raises(DataError, match=said):
+        classes(plant(tmp_path, tree), "Mine", "custom")

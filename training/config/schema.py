@@ -196,6 +196,8 @@ NOT_OF_THE_COURSE = frozenset(
 NOT_OF_A_SCORE = NOT_OF_THE_COURSE | {
     "train_dataset",
     "val_dataset",
+    "hold_out",
+    "pairing",
     "data",  # what is left out as unreadable is counted
     "train_batchSize",
     "use_data_augmentation",
@@ -235,6 +237,11 @@ class Config(Section):
     train_dataset: Names = Field([], description="datasets to train on; their indexes lie in dataset_json_folder")
     val_dataset: Names | None = Field(None, description="null: the validation split of train_dataset")
     test_dataset: Names = Field([], description="datasets to test on, after training too")
+    hold_out: Names = Field([], description="labels of fakes that training and validation never see")
+    pairing: Literal["paired", "unpaired"] | None = Field(
+        None,
+        description="train on fakes of the reals' own people, or of others, as many of each; null: on all there are",
+    )
     compression: str = Field("c23", description="compression level, where a dataset has several")
     train_batchSize: int = Field(32, ge=1, le=MANY, description="images (or clips) per step over all GPUs together")
     test_batchSize: int = Field(32, ge=1, le=MANY, description="images (or clips) at once in testing")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from common.io import atomic_path, atomic_write, write_json
 from common.predictions import HEADER, PERSON, known_people, label_folders
 from common.rundir import TestFiles
 from common.standing import WORDS, Tested, digest_of, is_few, standing
+from common.wording import with_mark
 from training.batch import UNKNOWN_PERSON, DataInfo
 from training.config.schema import Config
 from training.dataset.index.covered import CLASSES
@@ -223,13 +224,18 @@ def _alone(entry: dict[str, float | None] | None) -> str:
     return ABSENT if entry is None or entry["value"] is None else f"{entry['value']:.4f}"
 
 
-def by_manipulation(datasets: dict[str, dict[str, Any]]) -> str:
-    """Return a line per test set with several kinds of fakes: mean of their video AUCs, gap, and each, the worst first."""
+def by_manipulation(datasets: dict[str, dict[str, Any]], held_out: Collection[str] = ()) -> str:
+    """Return a line per test set with several kinds of fakes: mean of their video AUCs, gap, and each, the worst first.
+
+    Those that training held out are marked.
+    """
     lines = []
     for name, metrics in datasets.items():
         if found := metrics.get("manipulations"):
             few = is_few(metrics)
-            each = ", ".join(f"{one['name']} {_with_interval(one['auc'], few)}" for one in found["worst_first"])
+            each = ", ".join(
+                f"{with_mark(one['name'], held_out)} {_with_interval(one['auc'], few)}" for one in found["worst_first"]
+            )
             lines.append(
                 f"{name}, video AUC by manipulation: mean {_with_interval(found['mean'], few)}, "
                 f"best less worst {_with_interval(found['gap'], few)}; worst first: {each}"

@@ -17,6 +17,7 @@ from common.errors import ConfigError, DataError
 from training.batch import DataInfo
 from training.config.schema import Config
 from training.dataset.index.covered import Covered, covered
+from training.dataset.index.left_out import check_held_out, paired_or_not, without_held_out
 from training.dataset.index.table import Table
 from training.dataset.index.table_cache import load_table
 from training.dataset.index.videos import Index
@@ -42,10 +43,16 @@ def load_index(config: Config, datasets: Sequence[str], split: str, info: DataIn
         table = load_table(path, name)
         rows = _select(table, dataset, split, level or config.compression)
         coverage[dataset] = covered(path, split, level or config.compression, len(rows), config.label_dict)
+        if split != "test":
+            rows = without_held_out(table, rows, config.hold_out)
+        if split == "train" and config.pairing:
+            rows = paired_or_not(table, dataset, rows, config.pairing, config.label_dict)
         if config.dry_run:
             rows = _a_few(table, rows)
             coverage[dataset] = replace(coverage[dataset], classes=None)  # who asks for a few expects no more
         tables[dataset], chosen[dataset] = table, rows
+    if split == "train":
+        check_held_out(tables.values(), config)
     return Index(tables, chosen, config, info, frames_wanted(config, split), coverage)
 
 
