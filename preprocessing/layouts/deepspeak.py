@@ -1,10 +1,12 @@
-"""DeepSpeak v1 (Barrington, Bohacek & Farid, arXiv 2408.05366): webcam recordings, lip-sync and face-swap fakes.
+"""DeepSpeak v1 and v2 (Barrington, Bohacek & Farid, arXiv 2408.05366): webcam recordings, lip-sync, face-swap and avatar fakes.
 
     real/**/*.mp4  fake/**/*.mp4 · annotations-real.csv  annotations-fake.csv  annotations-split-def.csv
 
 Splits: by identity, from annotations-split-def.csv; a fake belongs to the split of its target, and only if its source is of
 the same one (else it is left out, so that no person is both trained and tested on). There is no validation split.
 Identity: `identity` of a recording; `identity-target` and `identity-source` of a fake.
+
+Of v2 the authors' card says no other form than v1's; it was not tried on the real set.
 """
 
 from collections.abc import Iterator
@@ -14,30 +16,29 @@ from common.datasets import labels_of
 from preprocessing.layouts._annotations import by_key, read_rows, read_split
 from preprocessing.layouts._base import Describe, Facts, Group, Layout
 
-_REAL, _FAKE = labels_of("DSv1")
 _FILES = ("annotations-real.csv", "annotations-fake.csv", "annotations-split-def.csv")
 
 
 class DeepSpeak(Layout):
     """Two folders and three tables."""
 
-    names = ("DSv1",)
+    names = ("DSv1", "DSv2")
     annotations = _FILES
 
     def labels(self, dataset: str) -> tuple[str, ...]:
-        return _REAL, _FAKE
+        return labels_of("DSv2" if dataset.endswith("v2") else "DSv1")
 
     def groups(self, root: Path, dataset: str, perturbation: str | None = None) -> list[Group]:
-        folders = {"real": _REAL, "fake": _FAKE}
+        folders = dict(zip(("real", "fake"), self.labels(dataset), strict=True))
         return [Group(folder, label) for folder, label in folders.items() if (root / folder).is_dir()]
 
     def listed(self, root: Path, dataset: str, groups: list[Group]) -> Iterator[tuple[Group, str]]:
-        people = _shown(root)
+        people = _shown(root, *self.labels(dataset))
         for group in groups:
             yield from ((group, name) for name in people[group.label or ""])
 
     def describer(self, root: Path, dataset: str, as_deepfakebench: bool = False) -> Describe:
-        people = _shown(root)
+        people = _shown(root, *self.labels(dataset))
         persons = by_key(read_rows(root / _FILES[2], "identity", "split"), lambda row: row["identity"].strip())
         split_of = {person: read_split(row["split"], where) for person, (where, row) in persons.items()}
 
@@ -56,11 +57,11 @@ class DeepSpeak(Layout):
         return describe
 
 
-def _shown(root: Path) -> dict[str, dict[str, tuple[str, str]]]:
+def _shown(root: Path, real: str, fake: str) -> dict[str, dict[str, tuple[str, str]]]:
     """Return label → name of a video → (target, source)."""
     return {
-        _REAL: _people(root / _FILES[0], "identity", "identity"),
-        _FAKE: _people(root / _FILES[1], "identity-target", "identity-source"),
+        real: _people(root / _FILES[0], "identity", "identity"),
+        fake: _people(root / _FILES[1], "identity-target", "identity-source"),
     }
 
 

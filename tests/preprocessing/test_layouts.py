@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from common.datasets import same_video_key
 from common.errors import ConfigError, DataError
 from preprocessing.layouts import available_layouts, find_layout
 from preprocessing.options import choose, dataset_folder, section
@@ -256,3 +257,56 @@ def test_the_dataset_or_the_folder_around_it(tmp_path):
         dataset_folder(tmp_path / "other", "UADFV", rules.recognises)
     with pytest.raises(DataError, match="no folder"):
         dataset_folder(tmp_path / "none", "UADFV", rules.recognises)
+
+
+def test_celebdfpp_has_a_label_for_each_method(tmp_path):
+    root, fakes = tmp_path / "Celeb-DF++", "Celeb-synthesis"
+    touch(root, "Celeb-real/id0_0000.mp4", "YouTube-real/00170.mp4", f"{fakes}/FaceSwap/Celeb-DF/id0_id1_0000.mp4")
+    touch(root, f"{fakes}/FaceSwap/GHOST/id0_id1_0001.mp4", f"{fakes}/TalkingFace/FLOAT/spoken.mp4")
+    for folder, name in (("Celeb-real", "id0_0000"), ("YouTube-real", "00170"), (f"{fakes}/FaceSwap/Celeb-DF", "id0_id1_0000"),
+                         (f"{fakes}/FaceSwap/GHOST", "id0_id1_0001"), (f"{fakes}/TalkingFace/FLOAT", "spoken")):  # fmt: skip
+        touch(root, f"{folder}/frames/{name}/000.png")
+    (root / "List_of_testing_videos.txt").write_text(
+        f"1 YouTube-real/00170.mp4\n0 {fakes}/TalkingFace/FLOAT/spoken.mp4\n"
+    )
+    assert len(found(root, "Celeb-DF++")) == 5
+    index = rearrange("Celeb-DF++", str(tmp_path), str(tmp_path / "json")).indexes["Celeb-DF++"]["Celeb-DF++"]
+    assert set(index["CelebDFpp_real"]["train"]) == {"id0_0000"}
+    assert set(index["CelebDFpp_real"]["test"]) == {"00170"}
+    assert index["CelebDFv2_fake"]["train"]["id0_id1_0000"]["source_id"] == "id1"
+    assert set(index["CelebDFpp_GHOST"]["train"]) == {"id0_id1_0001"}
+    assert set(index["CelebDFpp_FLOAT"]["test"]) == {"spoken"}
+    same = [same_video_key(name, "CelebDFv2_fake", True, "id0_id1_0000") for name in ("Celeb-DF++", "Celeb-DF-v2")]
+    assert same[0] == same[1]
+    (root / "List_of_testing_videos.txt").write_text(f"1 {fakes}/TalkingFace/FLOAT/spoken.mp4\n")
+    with pytest.raises(DataError, match="flag real contradicts the folder Celeb-synthesis"):
+        rearrange("Celeb-DF++", str(tmp_path), str(tmp_path / "json"))
+    (root / f"{fakes}/FaceSwap/Ghots").mkdir()
+    with pytest.raises(DataError, match=r"Celeb-DF\+\+ has no method Ghots"):
+        found(root, "Celeb-DF++")
+
+
+def test_wilddeepfakes_faces_are_indexed_as_they_are(tmp_path):
+    root = tmp_path / "WildDeepfake"
+    touch(root, "real_train/0/real/7/1.png", "real_train/0/real/7/2.png", "fake_train/3/fake/9/5.png")
+    touch(root, "real_test/1/real/7/1.png", "fake_test/4/fake/9/5.png", "fake_test/5/fake/9/6.png")
+    index = rearrange("WildDeepfake", str(tmp_path), str(tmp_path / "json")).indexes["WildDeepfake"]["WildDeepfake"]
+    counts = {(label, split): [len(v["frames"]) for v in videos.values()] for label, splits in index.items()
+              for split, videos in splits.items() if videos}  # fmt: skip
+    assert counts == {
+        ("WildDeepfake_Real", "train"): [2], ("WildDeepfake_Fake", "train"): [1],
+        ("WildDeepfake_Real", "test"): [1], ("WildDeepfake_Fake", "test"): [1, 1],
+    }  # fmt: skip
+    with pytest.raises(DataError, match=r"nothing to crop; run rearrange\.py"):
+        found(root, "WildDeepfake")
+
+
+def test_deepspeak_v2_is_read_as_v1_with_labels_of_its_own(tmp_path):
+    root = tmp_path / "DSv2"
+    touch(root, "real/frames/a/000.png", "fake/frames/b/000.png")
+    (root / "annotations-real.csv").write_text("video-file,identity\na.mp4,7\n")
+    (root / "annotations-fake.csv").write_text("video-file,identity-source,identity-target\nb.mp4,7,7\n")
+    (root / "annotations-split-def.csv").write_text("identity,split\n7,test\n")
+    index = rearrange("DSv2", str(tmp_path), str(tmp_path / "json")).indexes["DSv2"]["DSv2"]
+    assert set(index["DSv2_Real"]["test"]) == {"a"}
+    assert set(index["DSv2_Fake"]["test"]) == {"b"}
