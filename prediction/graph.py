@@ -51,11 +51,16 @@ def program_of(predictor: Predictor) -> Any:
     example = torch.from_numpy(trial(predictor, 2))
     batch = torch.export.Dim("batch", min=1, max=4096)
     whole = Whole(predictor.detector).eval()
+    fast = torch.backends.mha.get_fastpath_enabled()
+    # Attention's fast path for inference is one operator that fixes the batch, and has no ONNX form.
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         with torch.no_grad():
             return torch.export.export(whole, (example,), dynamic_shapes={"image": {0: batch}}, strict=False)
     except Exception as error:  # torch raises whatever its tracer meets
         raise ConfigError(f"{predictor.name} cannot be exported: {cause(error)}") from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def cause(error: BaseException) -> str:

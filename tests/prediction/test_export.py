@@ -3,9 +3,12 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from helpers.detector_checks import build
 from helpers.training_runs import ROOT, environment
 
 from common.errors import ConfigError, DataError
@@ -74,6 +77,19 @@ def test_what_cannot_be_exported_says_why(run):
     predictor.detector.forward = by_value
     with pytest.raises(ConfigError, match="meso4 cannot be exported: "):
         graph.program_of(predictor)
+
+
+def test_a_clip_towers_batch_stays_free():
+    """A length taken by `len` fixes the batch in the graph; attention's fast path does too."""
+    detector = build("clip", backbone_name="tiny", resolution=32).eval()
+    sizes = SimpleNamespace(name="clip", detector=detector, resolution=32, clip_size=None)
+    module = graph.program_of(sizes).module()
+    for count in graph.BATCHES:
+        images = torch.from_numpy(graph.trial(sizes, count))
+        with torch.inference_mode():
+            wanted = detector(detector.prepare({"image": images}), inference=True)["prob"]
+            assert module(images).numpy() == pytest.approx(wanted.numpy(), abs=1e-5)
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def test_the_extra_names_what_export_needs():

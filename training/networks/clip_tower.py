@@ -101,7 +101,7 @@ class ClipTower(nn.Module):
     def _run(self, image: Tensor, inject: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
         visual = self.visual
         patches = visual.conv1(image).flatten(2).transpose(1, 2)  # (B, N, D)
-        cls = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        cls = visual.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         tokens = torch.cat([cls, patches], dim=1) + self._positions(self.grid(image)).to(patches.dtype)  # (B, 1 + N, D)
         tokens = visual.ln_pre(tokens)
         for number, block in enumerate(visual.transformer.resblocks):

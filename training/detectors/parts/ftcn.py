@@ -49,7 +49,7 @@ class TemporalTransformer(nn.Module):
         most = self.positions.shape[1] - 1
         if moments.shape[1] > most:
             raise ConfigError(f"clips of {moments.shape[1]} frames: this network was built with clip_size {most}")
-        tokens = torch.cat([self.cls_token.expand(len(moments), -1, -1).to(moments.dtype), moments], dim=1)
+        tokens = torch.cat([self.cls_token.expand(moments.shape[0], -1, -1).to(moments.dtype), moments], dim=1)
         tokens = self.dropout(tokens + self.positions[:, : tokens.shape[1]])
         return self.norm(self.blocks(tokens)[:, 0])
 

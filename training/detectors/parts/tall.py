@@ -32,7 +32,7 @@ def thumbnail(clips: Tensor, rows: int) -> Tensor:
     """
     columns = clips.shape[1] // rows
     small = F.avg_pool2d(clips.flatten(0, 1), (rows, columns))  # (B·T, C, H / rows, W / columns)
-    grid = small.unflatten(0, (len(clips), rows, columns))
+    grid = small.unflatten(0, (clips.shape[0], rows, columns))
     return grid.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
 
