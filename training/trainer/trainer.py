@@ -55,6 +55,8 @@ class Trainer:
         val: the validation loader, or None; then the last weights are the result, and the log says so.
     """
 
+    unit = "images"  # what the speed counts: a batch says whether it holds clips
+
     def __init__(
         self, detector: Detector, config: Config, process: Process, run: RunDir, train: Loader, val: Loader | None
     ):
@@ -171,7 +173,8 @@ class Trainer:
             self.loss_sums = {name: self.loss_sums.get(name, 0.0) + value for name, value in losses.items()}
             self.summed += 1
             rate = seen / (time.monotonic() - began)
-            bar.note(f"loss {losses['overall']:.4f}, {figures(rate)} images/s")
+            self.unit = counted(batch)
+            bar.note(f"loss {losses['overall']:.4f}, {figures(rate)} {self.unit}/s")
             if self.process.main:
                 self.gradients.see(self.step, losses["grad_norm"])
             if self.step % self.config.rec_iter == 0 or self.step == 1:
@@ -208,7 +211,7 @@ class Trainer:
 
     def _end_epoch(self, epoch: int, means: dict[str, float], rate: float) -> None:
         losses = {name: value for name, value in means.items() if name != "grad_norm"}
-        text = f"epoch {epoch + 1}: {losses_in_words(losses)}, {figures(rate)} images/s"
+        text = f"epoch {epoch + 1}: {losses_in_words(losses)}, {figures(rate)} {self.unit}/s"
         values = losses_by_name(losses, "epoch_loss")
         values |= {f"epoch_loss/{name}": value for name, value in means.items() if name == "grad_norm"}
         self.journal.scalars(self.step, values, epoch=epoch + 1)
@@ -364,3 +367,8 @@ class Trainer:
             self.left = there[: there.index(path.resolve())]
         else:
             self.save_last()  # so that this directory can be resumed too, whenever the run is stopped
+
+
+def counted(batch: Batch) -> str:
+    """Return what a batch's samples are, for its pace: `clips` of shape (B, T, 3, H, W), or else `images`."""
+    return "clips" if "image" in batch and batch["image"].ndim == 5 else "images"

@@ -26,7 +26,7 @@ from training.trainer.evaluator import predict
 from training.trainer.journal import GradientWatch, log
 from training.trainer.results import score
 from training.trainer.step import NotFinite
-from training.trainer.trainer import Trainer
+from training.trainer.trainer import Trainer, counted
 
 CPU = Process(0, 1, torch.device("cpu"))
 
@@ -315,3 +315,9 @@ def test_cached_features_are_refused_where_they_would_be_wrong(data, tmp_path):
     pairs = probe(data, cache_features=True, dataset_type="pairs", train_batchSize=6)
     with pytest.raises(ConfigError, match="recipe `frames`"):
         make(data, tmp_path, pairs)
+
+
+@pytest.mark.parametrize(("shape", "unit"), [((2, 3, 8, 8), "images"), ((2, 4, 3, 8, 8), "clips")])
+def test_pace_is_said_in_what_the_batch_holds(shape, unit):
+    assert counted({"image": torch.zeros(shape, dtype=torch.uint8)}) == unit
+    assert counted({"frozen": torch.zeros(2, 4)}) == "images"
