@@ -57,7 +57,7 @@ def read_plan(path: Path) -> Plan:
         raise ConfigError(f"no such file: {path}") from error
     keys = {"detector", "seeds", "variants", "set"}
     if not isinstance(content, dict) or not {"detector", "seeds", "variants"} <= set(content) <= keys:
-        raise ConfigError(f"{path} must have the keys detector, seeds, variants and, if wished, set; no others")
+        raise ConfigError(f"{path} must have the keys detector, seeds, variants and, where wanted, set; no others")
     plan = Plan(content["detector"], content["seeds"], content["variants"], content.get("set") or [])
     overrides = [plan.common, *plan.variants.values()] if isinstance(plan.variants, dict) else []
     if not overrides or not all(

@@ -77,7 +77,7 @@ def read_predictions(path: Path) -> Predictions:
             reader = csv.reader(file)
             header = next(reader, None)
             if header not in (HEADER, [*HEADER, PERSON]):
-                raise DataError(f"{path} does not start with {','.join(HEADER)}; test the run again to write it anew")
+                raise DataError(f"{path} does not start with {','.join(HEADER)}; test the run again, which writes it")
             for row in reader:
                 try:
                     if len(row) != len(header):

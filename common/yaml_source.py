@@ -129,7 +129,7 @@ class Source:
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             line = f"{name}:{mark.line + 1}" if mark else name
-            raise ConfigError(f"{line}: not valid YAML ({getattr(error, 'problem', error)}); mend that line") from error
+            raise ConfigError(f"{line}: not valid YAML ({getattr(error, 'problem', error)}); fix that line") from error
         finally:
             loader.dispose()
 

@@ -120,7 +120,7 @@ def overtime(job: Job) -> str:
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise `Overtime` in here after so many seconds (0: never).
 
-    By a timer of this process, which Python code and decoders heed between two frames. Other threads than the main one
+    By a timer of this process, which Python code and decoders listen to between two frames. Other threads than the main one
     have no such timer, and no limit. One that was set before goes on afterwards.
     """
     if not seconds or threading.current_thread() is not threading.main_thread():

@@ -25,7 +25,7 @@ class IndexReport:
 
     Attributes:
         indexes: file name without suffix → the JSON's content.
-        remarks: sentences for the user: what is missing, was assumed, or mended.
+        remarks: sentences for the user: what is missing, was assumed, or corrected.
         left_out: why → what was left out.
         videos, frames: how many the dataset's own index holds.
         coverage: file name without suffix → content of its coverage file; nothing when DeepfakeBench's index is reproduced.
@@ -123,7 +123,7 @@ def build_index(
     report.indexes[dataset] = {dataset: index}
     report.indexes |= rules.companions(dataset, index, as_deepfakebench)
     if not as_deepfakebench:
-        report.remarks += rules.mended
+        report.remarks += rules.differs
         _add_coverage(report, rules, dataset, census)
     return report
 

@@ -60,7 +60,7 @@ def _nowhere() -> IO[str]:
 
 
 def _limited(work: Work, job: Job) -> Outcome:
-    """Do a job in a worker. What is caught in native code heeds no timer: past its time, the process ends."""
+    """Do a job in a worker. What is caught in native code listens to no timer: past its time, the process ends."""
     if job.timeout:
         faulthandler.dump_traceback_later(job.timeout + max(1.0, _GRACE * job.timeout), exit=True, file=_nowhere())
     try:

@@ -122,13 +122,13 @@ def resolve(path: str) -> Path:
     return Path(path) if Path(path).exists() else ROOT / path
 
 
-def read_scale(wish: str) -> Scale:
+def read_scale(name: str) -> Scale:
     """Read a scale: the name of a file in `analysis/reproduction/scales/`, or a path.
 
     Raises:
         ConfigError: there is none, or it has unknown, missing or wrong keys.
     """
-    path = Path(wish) if wish.endswith((".yaml", ".yml")) else SCALES / f"{wish}.yaml"
+    path = Path(name) if name.endswith((".yaml", ".yml")) else SCALES / f"{name}.yaml"
     try:
         content = read_plain(path)
     except FileNotFoundError as error:

@@ -13,7 +13,7 @@ from preprocessing.demo.scene import LightRange
 
 @dataclass(frozen=True)
 class Method:
-    """A manipulation. `swap`: shows the source's face; otherwise the target's own face acts anew.
+    """A manipulation. `swap`: shows the source's face; otherwise the target's own face acts something else.
 
     `scale`, `feather`, `gain`, `sharpen`: bounds to draw a video's Recipe from.
     """

@@ -94,13 +94,13 @@ class Layout:
         names: dataset names that use it; the first is the usual one.
         annotations: glob patterns, relative to the dataset's folder, of the small files that say splits and labels.
         compressed: the dataset comes in several compressions.
-        mended: sentences for the log, where our index differs from DeepfakeBench's on purpose.
+        differs: sentences for the log, where our index differs from DeepfakeBench's on purpose.
     """
 
     names: tuple[str, ...]
     annotations: tuple[str, ...] = ()
     compressed = False
-    mended: tuple[str, ...] = ()
+    differs: tuple[str, ...] = ()
 
     def folder(self, dataset: str) -> str:
         """Return the name of the folder that holds the dataset."""

@@ -25,7 +25,7 @@ class CelebDF(Layout):
 
     names = ("Celeb-DF-v2", "Celeb-DF-v1")
     annotations = (_LIST,)
-    mended = (
+    differs = (
         "the videos of the official test list are not in train, where DeepfakeBench has them too",
         "Celeb-real's other videos are in train, from where DeepfakeBench loses them",
     )

@@ -37,7 +37,7 @@ class DeeperForensics(Layout):
 
     names = ("DeeperForensics-1.0",)
     annotations = ("lists/splits/*.txt",)
-    mended = ("a real recording is in one split only; DeepfakeBench puts each into train, val and test alike",)
+    differs = ("a real recording is in one split only; DeepfakeBench puts each into train, val and test alike",)
 
     def labels(self, dataset: str) -> tuple[str, ...]:
         return _REAL, _FAKE

@@ -19,7 +19,7 @@ class DeepFakeDetection(Layout):
 
     names = ("DeepFakeDetection",)
     compressed = True
-    mended = ("every video is for testing only; DeepfakeBench puts each into train, val and test alike",)
+    differs = ("every video is for testing only; DeepfakeBench puts each into train, val and test alike",)
 
     def groups(self, root: Path, dataset: str, perturbation: str | None = None) -> list[Group]:
         real, fake = labels_of(self.names[0])

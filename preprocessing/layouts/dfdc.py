@@ -31,7 +31,7 @@ class DFDC(Layout):
 
     names = ("DFDC",)
     annotations = ("test/labels.csv", "validation/labels.csv", "train/*/metadata.json")
-    mended = ("validation videos have their names, and training videos are not among them (DeepfakeBench: neither)",)
+    differs = ("validation videos have their names, and training videos are not among them (DeepfakeBench: neither)",)
 
     def labels(self, dataset: str) -> tuple[str, ...]:
         return _REAL, _FAKE

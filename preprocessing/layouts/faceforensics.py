@@ -76,7 +76,7 @@ class FaceForensics(Layout):
     annotations = ("train.json", "val.json", "test.json", "splits/*.json")
     compressed = True
     fakes = METHODS
-    mended: tuple[str, ...] = ("masks: those of a video's own compression come before those of c23",)
+    differs: tuple[str, ...] = ("masks: those of a video's own compression come before those of c23",)
 
     def groups(self, root: Path, dataset: str, perturbation: str | None = None) -> list[Group]:
         return sequence_groups(root, {"youtube": REAL}, self.fakes)

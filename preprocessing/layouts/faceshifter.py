@@ -15,7 +15,7 @@ class FaceShifter(FaceForensics):
     """Lives in FaceForensics++'s folder and index family."""
 
     names = ("FaceShifter",)
-    mended = ()
+    differs = ()
 
     def groups(self, root: Path, dataset: str, perturbation: str | None = None) -> list[Group]:
         fakes = sequence_groups(root, {}, SHIFTER)

@@ -18,7 +18,7 @@ class UADFV(Layout):
     """Two folders."""
 
     names = ("UADFV",)
-    mended = ("every video is for testing only; DeepfakeBench puts each into train, val and test alike",)
+    differs = ("every video is for testing only; DeepfakeBench puts each into train, val and test alike",)
 
     def labels(self, dataset: str) -> tuple[str, ...]:
         return _REAL, _FAKE

@@ -39,7 +39,7 @@ def refused(tmp_path, capsys):
 
 
 def changed(settings, tmp_path, old: str, new: str):
-    """Write the settings anew with one change."""
+    """Write the settings again with one change."""
     text = settings.read_text()
     assert old in text
     path = tmp_path / "changed.yaml"

@@ -6,7 +6,7 @@ cross-entropy and the paper's stochastic depth (0.2 in the last block).
 
 What differs from the paper: the padding (training/networks/efficientnet.py), so that published weights answer as they did, and
 BatchNorm's statistics, which move by 0.1 a step instead of 0.01, since a fine-tuning is short. What DeepfakeBench does
-otherwise: it draws its stem anew; here that starts from ImageNet's too.
+otherwise: it re-initialises its stem; here that starts from ImageNet's too.
 
 Input 256×256. 17.6 M parameters, 2.0 G multiply-adds per image at that size.
 """

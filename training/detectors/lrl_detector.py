@@ -13,7 +13,7 @@ A fake whose mask nobody recorded (`loss.masked.known_masks`) counts in neither 
 batch lacks it, so that training, evaluation and prediction do the same, augmentation included.
 
 λ₁ = λ₂ = 1, 256 pixels and the optimiser are DeepfakeBench's: the paper published no code. What differs from that: the frequency
-stream's stem starts from ImageNet's, summed over colours, where it draws anew; a fake without a mask counts there as one that is
+stream's stem starts from ImageNet's, summed over colours, and is random there; a fake without a mask counts there as one that is
 nowhere forged; the decoder's convolutions have biases that nothing can move, since normalisation takes them out: frozen.
 
 Input 256×256; the classifier is tied to the grid of patches. 48.6 M parameters, 10.6 G multiply-adds per image at that size.

@@ -11,7 +11,7 @@ puts any fingerprint and any content of a real|fake pair together again. Predict
 
 DeepfakeBench is the authors' own code; what it does otherwise is in its data: any real video stands beside a fake one
 (`recipe.partner: any`), and the specific classes are the training datasets. Kept from it: with probability 0.7 the common
-halves are dealt anew among images of a class before anything is made of them, and a fifth of the logits is dropped in training.
+halves are shuffled among images of a class before anything is made of them, and a fifth of the logits is dropped in training.
 
 Input 256×256. 46.8 M parameters, of which prediction uses 22.3 M; 6.0 G multiply-adds per image at that size.
 """
@@ -174,13 +174,13 @@ class UcfDetector(Detector):
         out: Prediction = {}
         if not inference:
             if self.training:
-                common = self._dealt_anew(common, batch["label"])
+                common = self._shuffled_within_class(common, batch["label"])
             out = self._disentangled(image, common, self.specific(fingerprint))
         feat = common.mean((2, 3))
         cls = self.common_head(feat)
         return {"cls": cls, "prob": fake_probability(cls), "feat": feat, **out}
 
-    def _dealt_anew(self, common: Tensor, label: Tensor) -> Tensor:
+    def _shuffled_within_class(self, common: Tensor, label: Tensor) -> Tensor:
         """Return the common features, now and then in another order within each class."""
         chosen = torch.rand((), device=label.device) < self.config.shuffle_prob
         stay = torch.arange(len(label), device=label.device)

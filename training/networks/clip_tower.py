@@ -207,39 +207,39 @@ def _shape_of(name: str, tag: str | None) -> tuple[Mapping[str, Any], bool]:
     return shape, bool(published.get("quick_gelu", False)) if published else True
 
 
-def local_tower(backbone: str, wish: str) -> Path | None:
+def local_tower(backbone: str, asked: str) -> Path | None:
     """Return the file on this machine that `pretrained` means: itself, or the backbone's in training/pretrained/; else None."""
-    given = find_weights(wish)
+    given = find_weights(asked)
     if given:
         return given
-    openai = wish == "openai" or openai_tower(wish) == backbone
-    stems = [f"{backbone}-{wish}", *([backbone] if openai else [])]
+    openai = asked == "openai" or openai_tower(asked) == backbone
+    stems = [f"{backbone}-{asked}", *([backbone] if openai else [])]
     names = [f"{stem}{suffix}" for stem in stems for suffix in _SUFFIXES] + list(
         local_names(backbone) if openai else ()
     )
     found = next((found for name in names if (found := find_weights(PRETRAINED_DIR / name))), None)
-    shipped = SHIPPED / f"{backbone}-{wish}.safetensors"
+    shipped = SHIPPED / f"{backbone}-{asked}.safetensors"
     return found or (shipped if shipped.is_file() else None)
 
 
-def _weights_of(backbone: str, wish: str) -> Path:
+def _weights_of(backbone: str, asked: str) -> Path:
     """Return the file that `pretrained` means: the one on this machine, or a download."""
-    given = local_tower(backbone, wish)
+    given = local_tower(backbone, asked)
     if given:
         return given
     import open_clip
 
     tags = open_clip.list_pretrained_tags_by_model(backbone)
-    meant = openai_tower(wish)
+    meant = openai_tower(asked)
     if meant and meant != backbone:
         raise WeightsError(
-            f"pretrained: `{wish}` is the tower {meant}, and backbone_name is {backbone}; set backbone_name to {meant}, or "
+            f"pretrained: `{asked}` is the tower {meant}, and backbone_name is {backbone}; set backbone_name to {meant}, or "
             f"pretrained to openai for {backbone}'s own"
         )
-    tag = "openai" if meant else wish
+    tag = "openai" if meant else asked
     if tag not in tags:
         raise WeightsError(
-            f"pretrained: `{wish}` is neither a file nor a folder with weights (also not in {PRETRAINED_DIR}) nor a tag of "
+            f"pretrained: `{asked}` is neither a file nor a folder with weights (also not in {PRETRAINED_DIR}) nor a tag of "
             f"{backbone}; tags: {', '.join(tags) or 'none, it trains from scratch: write null'}"
         )
     stem = backbone if tag == "openai" else f"{backbone}-{tag}"

@@ -28,7 +28,7 @@ _PUBLISHED = {
 
 def load_pretrained(
     trunk: nn.Module,
-    wish: str | None,
+    asked: str | None,
     architecture: str,
     *,
     miss: Iterable[str] = (),
@@ -39,7 +39,7 @@ def load_pretrained(
 
     Args:
         trunk: the network, with timm's parameter names.
-        wish: a file (also by its bare name in `training/pretrained/`), a tag of timm such as `hrnet_w48.ms_in1k`, whose file
+        asked: a file (also by its bare name in `training/pretrained/`), a tag of timm such as `hrnet_w48.ms_in1k`, whose file
             `training/pretrained/<tag>.safetensors` is preferred to a download; null: the trunk stays as it is.
         architecture: timm's name of the trunk, which the tag must be of.
         miss: regular expressions of keys of the trunk that the weights need not have (what a detector adds to it).
@@ -49,30 +49,30 @@ def load_pretrained(
     Raises:
         WeightsError: neither file nor tag, not of this architecture, or not to be had here; says which file to put where.
     """
-    if wish is None:
+    if asked is None:
         return
-    given = local_trunk(wish)
-    state = read_state(given) if given else _download(wish, architecture)
-    assign_state(trunk, state, str(given or wish), may_miss=tuple(miss), may_ignore=tuple(ignore), convert=convert)
+    given = local_trunk(asked)
+    state = read_state(given) if given else _download(asked, architecture)
+    assign_state(trunk, state, str(given or asked), may_miss=tuple(miss), may_ignore=tuple(ignore), convert=convert)
 
 
-def local_trunk(wish: str) -> Path | None:
+def local_trunk(asked: str) -> Path | None:
     """Return the file on this machine that `pretrained` means, also without its suffix; None when there is none.
 
     A tag also means the file in `training/pretrained/` under which its weights were published first.
     """
-    tag = _tag(wish)
+    tag = _tag(asked)
     published = next((files for known, files in _PUBLISHED.items() if tag in (known, known.partition(".")[0])), ())
-    for name in (wish, *(tag + suffix for suffix in _SUFFIXES), *published):
+    for name in (asked, *(tag + suffix for suffix in _SUFFIXES), *published):
         found = find_weights(name)
         if found:
             return found
     return None
 
 
-def _tag(wish: str) -> str:
+def _tag(asked: str) -> str:
     """Return timm's tag in a name of its hub (`timm/resnet34.tv_in1k`, with or without `hf-hub:`)."""
-    return wish.removeprefix("hf-hub:").removeprefix("hf_hub:").removeprefix("timm/")
+    return asked.removeprefix("hf-hub:").removeprefix("hf_hub:").removeprefix("timm/")
 
 
 def _download(tag: str, architecture: str) -> State:

@@ -199,9 +199,9 @@ def build_resnet3d(config: Resnet3dConfig, pretrained: bool, shape: Shape3d | No
     return trunk
 
 
-def local_resnet3d(wish: str) -> Path | None:
+def local_resnet3d(asked: str) -> Path | None:
     """Return the file on this machine that `pretrained` means, also under PyTorchVideo's suffix; None when there is none."""
-    return find_weights(wish) or find_weights(Path(wish).with_suffix(".pyth"))
+    return find_weights(asked) or find_weights(Path(asked).with_suffix(".pyth"))
 
 
 def load_published(trunk: ResNet3d, file: str) -> None:

@@ -130,9 +130,9 @@ def check_clip(image: Tensor, config: VideoTransformerConfig) -> None:
         )
 
 
-def _load(trunk: nn.Module, architecture: Architecture, wish: str) -> None:
+def _load(trunk: nn.Module, architecture: Architecture, asked: str) -> None:
     """Load the weights that `pretrained` names, all of them or none."""
-    path = local_trunk(wish) or _download(architecture, wish)
+    path = local_trunk(asked) or _download(architecture, asked)
     own, state = trunk.state_dict(), read_state(path)
 
     def fitted(state: State) -> State:
@@ -182,12 +182,12 @@ def _behind(first: Tensor, grid: Tensor) -> Tensor:
     return torch.cat([first.float(), grid.flatten(2)[0].T])
 
 
-def _download(architecture: Architecture, wish: str) -> Path:
+def _download(architecture: Architecture, asked: str) -> Path:
     """Return the file of a name on the hub, from the library's cache or the network."""
-    name = wish.removeprefix("hf-hub:").removeprefix("hf_hub:")
+    name = asked.removeprefix("hf-hub:").removeprefix("hf_hub:")
     if not _HUB_NAME.fullmatch(name):
         raise WeightsError(
-            f"pretrained: `{wish}` is neither a file nor a folder with weights (also not in {PRETRAINED_DIR}) nor a name of "
+            f"pretrained: `{asked}` is neither a file nor a folder with weights (also not in {PRETRAINED_DIR}) nor a name of "
             f"Hugging Face's hub such as `{architecture.example}`; write one of these, or null to train from scratch"
         )
     from huggingface_hub import hf_hub_download
@@ -203,7 +203,7 @@ def _download(architecture: Architecture, wish: str) -> Path:
         return Path(fetched(ask))
     except Exception as error:  # what a missing network raises depends on the libraries underneath
         raise WeightsError(
-            f"the weights `{wish}` cannot be fetched ({type(error).__name__}); put its {' or '.join(_FILES)} as "
+            f"the weights `{asked}` cannot be fetched ({type(error).__name__}); put its {' or '.join(_FILES)} as "
             f"{PRETRAINED_DIR / Path(name).name}.safetensors or .bin (or its folder, as {PRETRAINED_DIR / Path(name).name}), "
             "or write null"
         ) from error

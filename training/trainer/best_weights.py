@@ -24,7 +24,7 @@ _MEASURE = ("metric_scoring", "metric_level", "train_dataset", "val_dataset")
 def take_up(run: RunDir, path: Path, state: dict[str, Any], config: Config) -> dict[str, Any] | None:
     """Return the record of the best weights that a resumed run goes on with, whose file is then in its own directory.
 
-    None, where the checkpoint has no record or its weights are gone: the next validation begins anew. A `best.pth` of other
+    None, where the checkpoint has no record or its weights are gone: the next validation has none. A `best.pth` of other
     weights is set aside.
 
     Args:
@@ -39,7 +39,9 @@ def take_up(run: RunDir, path: Path, state: dict[str, Any], config: Config) -> d
         return record
     if record:
         log.warning(
-            "the best weights of step %d are not gone on with: %s; the best is sought anew", record["step"], reason
+            "the best weights of step %d are not gone on with: %s; the best is searched for again",
+            record["step"],
+            reason,
         )
     if run.best.exists():
         run.best.replace(run.set_aside)

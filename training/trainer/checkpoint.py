@@ -92,7 +92,7 @@ def check_resumable(path: str | os.PathLike, detector: Detector) -> None:
         raise WeightsError(f"--resume {path}: {error}; resume with the settings that it was written with") from error
 
 
-def newest_checkpoint(wish: str | None, run: RunDir) -> Path | None:
+def newest_checkpoint(resume: str | None, run: RunDir) -> Path | None:
     """Return the checkpoint that `--resume` means: None, the path given, or for `auto` the newest readable one of the run.
 
     A truncated newest file falls back to the one before it, with a warning.
@@ -102,14 +102,14 @@ def newest_checkpoint(wish: str | None, run: RunDir) -> Path | None:
         WeightsError: checkpoints exist, but none of them can be read.
     """
     there = kept(run)
-    own = wish == "auto" or (wish is not None and Path(wish).resolve().is_relative_to(run.path.resolve()))
+    own = resume == "auto" or (resume is not None and Path(resume).resolve().is_relative_to(run.path.resolve()))
     if there and not own:
         raise ConfigError(
             f"{run.path} holds the checkpoints of a training that this one would overwrite; add --resume auto to go on with "
             "it, or choose another --log_dir"
         )
-    if wish != "auto":
-        return Path(wish) if wish else None
+    if resume != "auto":
+        return Path(resume) if resume else None
     for path in there:
         try:
             read_checkpoint(path)
@@ -118,7 +118,7 @@ def newest_checkpoint(wish: str | None, run: RunDir) -> Path | None:
             log.warning("%s; trying the checkpoint before it", error)
     if there:
         raise WeightsError(
-            f"none of the {len(there)} checkpoints in {run.last.parent} can be read; start anew elsewhere"
+            f"none of the {len(there)} checkpoints in {run.last.parent} can be read; begin again elsewhere"
         )
     return None
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, and the SIGTERM of a batch system, as a wish that is granted between two steps."""
+"""Ctrl-C, and the SIGTERM of a batch system, as a request that is met between two steps."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ class Trainer:
             # A checkpoint of an epoch's last step waits for the validation, which a resume from it would leave out.
             if self.step % self.steps_per_epoch and (self._is_due() or self.interruption.asked):
                 self.save_last()
-                self._heed()
+                self._stop_if_asked()
         means = {name: value / self.summed for name, value in self.loss_sums.items()}
         self._end_epoch(epoch, means, seen / max(1e-9, time.monotonic() - began))
 
@@ -223,7 +223,7 @@ class Trainer:
         if (epoch + 1) % self.config.save_epoch == 0 or last or self._is_due() or self.interruption.asked:
             self.save_last()
         if not last:
-            self._heed()
+            self._stop_if_asked()
 
     @contextmanager
     def _without_workers(self) -> Iterator[None]:
@@ -239,9 +239,9 @@ class Trainer:
                 raise
             if self.step % self.steps_per_epoch:
                 self.save_last()
-            self._heed()
+            self._stop_if_asked()
 
-    def _heed(self) -> None:
+    def _stop_if_asked(self) -> None:
         """Stop if a signal asked for it."""
         if self.interruption.asked:
             log.info(

@@ -118,7 +118,7 @@ def test_fingerprints_change_places_within_a_pair(reference):
     assert change.abs().amax((1, 2, 3)).min() > 1e-3
 
 
-def test_common_features_are_dealt_anew_within_their_class_in_training_only():
+def test_common_features_are_shuffled_within_class_within_their_class_in_training_only():
     always, batch = build("ucf", drop_rate=0.0, shuffle_prob=1.0), pairs(4)
     # BatchNorm by running statistics, so that a row depends on its own image alone.
     for module in always.train().modules():

@@ -50,7 +50,7 @@ def trunk(seed):
 
 
 @pytest.mark.parametrize(
-    ("wish", "file"),
+    ("asked", "file"),
     [
         ("legacy_xception.tf_in1k", "xception-b5690688.pth"),
         ("legacy_xception", "xception-b5690688.pth"),
@@ -64,10 +64,10 @@ def trunk(seed):
         ("hrnet_w18.ms_in1k", "hrnetv2_w18_imagenet_pretrained.pth"),
     ],
 )
-def test_a_tag_means_the_file_that_its_weights_were_published_as(folder, wish, file):
-    assert local_trunk(wish) is None
+def test_a_tag_means_the_file_that_its_weights_were_published_as(folder, asked, file):
+    assert local_trunk(asked) is None
     (folder / file).touch()
-    assert local_trunk(wish) == folder / file
+    assert local_trunk(asked) == folder / file
     assert local_trunk("resnet34.bt_in1k") is None
 
 
@@ -120,21 +120,21 @@ def test_null_leaves_the_trunk_as_it_is():
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-@pytest.mark.parametrize("wish", [TAG, "mine"])
-def test_a_file_of_the_wishs_name_is_taken_before_the_network(folder, no_network, wish, suffix):
-    assert local_trunk(wish) is None
+@pytest.mark.parametrize("asked", [TAG, "mine"])
+def test_a_file_of_the_wishs_name_is_taken_before_the_network(folder, no_network, asked, suffix):
+    assert local_trunk(asked) is None
     published, net = trunk(1), trunk(2)
     save = save_file if suffix == ".safetensors" else torch.save
-    save(published.state_dict(), folder / f"{wish}{suffix}")
-    load_pretrained(net, wish, ARCHITECTURE)
+    save(published.state_dict(), folder / f"{asked}{suffix}")
+    load_pretrained(net, asked, ARCHITECTURE)
     torch.testing.assert_close(dict(net.state_dict()), dict(published.state_dict()))
-    assert local_trunk(wish) == folder / f"{wish}{suffix}"
+    assert local_trunk(asked) == folder / f"{asked}{suffix}"
 
 
-@pytest.mark.parametrize("wish", [TAG, ARCHITECTURE])
-def test_a_tag_out_of_reach_names_the_file_to_put_where(folder, no_network, wish):
+@pytest.mark.parametrize("asked", [TAG, ARCHITECTURE])
+def test_a_tag_out_of_reach_names_the_file_to_put_where(folder, no_network, asked):
     with pytest.raises(WeightsError) as error:
-        load_pretrained(trunk(0), wish, ARCHITECTURE)
+        load_pretrained(trunk(0), asked, ARCHITECTURE)
     message = str(error.value)
     assert message.startswith(f"the weights `{TAG}` cannot be fetched (URLError); put them as ")
     assert os.path.join("training", "pretrained", f"{TAG}.safetensors") in message

@@ -66,8 +66,8 @@ def test_weights_of_this_machine_are_taken_without_the_network(folder, name, fil
     state, theirs = published(name)
     (folder / "somebodys-video").mkdir()
     path = write(theirs, folder / "somebodys-video" / file)
-    wish = {"file": path, "folder": path.parent, "pretrained": "somebodys-video", "hub name": "owner/somebodys-video"}
-    found = build(name, weights=str(wish[place]), **tiny(name))
+    asked = {"file": path, "folder": path.parent, "pretrained": "somebodys-video", "hub name": "owner/somebodys-video"}
+    found = build(name, weights=str(asked[place]), **tiny(name))
     torch.testing.assert_close(dict(found.backbone.state_dict()), state)
     assert found.training
 
@@ -107,24 +107,26 @@ def test_out_of_reach_it_is_one_sentence(tmp_path, monkeypatch, name):
     # Hugging Face's own switch, and an empty cache.
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    wish = "nobody/has-this-video-model"
+    asked = "nobody/has-this-video-model"
     with pytest.raises(WeightsError) as caught:
-        build(name, weights=wish, **tiny(name))
+        build(name, weights=asked, **tiny(name))
     said = str(caught.value)
-    assert said.startswith(f"the weights `{wish}` cannot be fetched (ConnectionError); put its model.safetensors or ")
+    assert said.startswith(f"the weights `{asked}` cannot be fetched (ConnectionError); put its model.safetensors or ")
     assert os.path.join("training", "pretrained", "has-this-video-model.safetensors") in said
     assert said.endswith("or write null")
     assert "\n" not in said
 
 
 @each
-@pytest.mark.parametrize("wish", ["nothing", "weights/mine.pth", "./mine/file.safetensors", "/no/such/folder", "a b/c"])
-def test_what_is_no_name_is_not_asked_for(folder, name, wish):
+@pytest.mark.parametrize(
+    "asked", ["nothing", "weights/mine.pth", "./mine/file.safetensors", "/no/such/folder", "a b/c"]
+)
+def test_what_is_no_name_is_not_asked_for(folder, name, asked):
     default = load_config(CONFIG_DIR / "detector" / f"{name}.yaml").pretrained
     with pytest.raises(
-        WeightsError, match=f"`{re.escape(wish)}` is neither a file nor a folder .*`{default}`.*or null"
+        WeightsError, match=f"`{re.escape(asked)}` is neither a file nor a folder .*`{default}`.*or null"
     ):
-        build(name, weights=wish, **tiny(name))
+        build(name, weights=asked, **tiny(name))
 
 
 @each

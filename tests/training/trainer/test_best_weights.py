@@ -73,7 +73,7 @@ def test_best_weights_that_are_gone_are_said_and_sought_anew(settings, copy, tmp
     words = arguments(settings, tmp_path / "none_left", "--resume", checkpoint(copy), "--max_steps", 2 * EPOCH)
     assert call(words) == 0
     said = capsys.readouterr().err
-    assert f"{checkpoint(copy, 'best')} is not there; the best is sought anew" in said
+    assert f"{checkpoint(copy, 'best')} is not there; the best is searched for again" in said
     weights, selection = results_of(tmp_path / "none_left")
     assert (weights, selection["split"]) == ("checkpoints/last.pth", "last")
     assert selection["note"].startswith("no validation score")
@@ -87,7 +87,7 @@ def test_best_weights_of_a_lost_future_are_set_aside(settings, copy, capsys):
     torch.save({**future, "step": 99, "best": {**future["best"], "step": 99, "value": 2.0}}, checkpoint(copy, "best"))
     assert call(arguments(settings, copy, "--resume", "auto", "--max_steps", 2 * EPOCH, **UNTESTED)) == 0
     said = capsys.readouterr().err
-    assert "best.pth holds the weights of step 99; the best is sought anew" in said
+    assert "best.pth holds the weights of step 99; the best is searched for again" in said
     assert "it is set aside as best.aside.pth" in said
     assert not checkpoint(copy, "best").exists()
     assert state(checkpoint(copy, "best.aside"))["step"] == 99

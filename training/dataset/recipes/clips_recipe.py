@@ -1,6 +1,6 @@
 """Clips of successive frames, spread evenly over each video; one augmentation plan for all frames of a clip.
 
-Training lets each clip begin anywhere in its share of the video, anew in every epoch; evaluation always reads the same clips.
+Training lets each clip begin anywhere in its share of the video, drawn each epoch; evaluation always reads the same clips.
 """
 
 import numpy as np

@@ -6,7 +6,7 @@ blurred there, and warped back inside a mask. The mask is the hull of eyebrows, 
 random, or the square that the standard face fills. Role 0 is the real frame, role 1 the imitation; `mask` marks the pixels
 that may differ. No forgery is seen in training.
 
-What DeepfakeBench does otherwise: it detects the face anew in every crop and leaves frames without a detection as they are.
+What DeepfakeBench does otherwise: it detects the face again in every crop and leaves frames without a detection as they are.
 """
 
 from __future__ import annotations

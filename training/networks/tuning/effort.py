@@ -13,7 +13,7 @@ to the large ‖W‖². Likewise ΔW·x is computed through its k directions: no
 
 peft's OSF decomposes alike but projects the gradients of U and V onto what the frozen vectors leave out. With k = 1 and a square
 matrix that is U itself: only lengths could train, and the directions that the paper's penalty lets turn would stand still
-(a test shows it). It also makes W of all its parts anew in every forward. So it is not used.
+(a test shows it). It also makes W of all its parts in every forward pass. So it is not used.
 """
 
 from __future__ import annotations
