@@ -7,8 +7,9 @@
 
 label → split → [compression] → counts, as in the index. `expected` are the videos that stand on the disk, in the manifest or in
 the dataset's own lists, and no fewer than were published; `frames` have an entry in the index. The names are those that are
-known: `to_do` lie there and were not preprocessed; `absent` are the others, which lost their frames or are not here at all. The
-coverage of an index without such a file, as DeepfakeBench's own are, is unknown.
+known: `to_do` lie there and were not preprocessed; `absent` are the others, which lost their frames or are not here at all.
+`people`, where videos were cut into several, names the entries beside each video's first one (`a_person2`): they are no videos.
+The coverage of an index without such a file, as DeepfakeBench's own are, is unknown.
 """
 
 from __future__ import annotations
@@ -28,12 +29,16 @@ Crops = dict[str, Any]
 
 @dataclass(frozen=True)
 class Slot:
-    """Videos of a label (or class) in a split: how many there should be, how many have frames, why the others have none."""
+    """Videos of a label (or class) in a split: how many there should be, how many have frames, why the others have none.
+
+    `people` are further entries of the index, of those who are seen beside the first in the videos with frames.
+    """
 
     expected: int = 0
     frames: int = 0
     no_face: int = 0
     unreadable: int = 0
+    people: int = 0
 
     def __add__(self, other: Slot) -> Slot:
         return Slot(
@@ -41,6 +46,7 @@ class Slot:
             self.frames + other.frames,
             self.no_face + other.no_face,
             self.unreadable + other.unreadable,
+            self.people + other.people,
         )
 
     @property
@@ -63,7 +69,7 @@ class Coverage:
             content = splits.get(split, {})
             slot = content if "expected" in content else content.get(level, {})
             if slot:
-                names = {why: len(slot[why]) for why in WHY[:2]}
+                names = {why: len(slot[why]) for why in WHY[:2]} | {"people": len(slot.get("people", ()))}
                 found[label] = Slot(slot["expected"], slot["frames"], **names)
         return found
 

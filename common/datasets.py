@@ -20,6 +20,7 @@ import yaml
 RECORDS = Path(__file__).with_suffix(".yaml")
 Identities = tuple[str | None, str | None]
 UNKNOWN: Identities = (None, None)
+_PERSON = re.compile(r"(.+)_person([2-9]|[1-9]\d+)", re.DOTALL)
 _VERSION = re.compile(r"v\d+(?=_|$)")
 
 
@@ -167,13 +168,25 @@ def domain(dataset: str) -> str:
     return record.domain if record else family(dataset)
 
 
+def person_name(video: str, person: int) -> str:
+    """Return the name of what shows a video's person (from 1): the first has the video's own, the others `<video>_person2`, …"""
+    return video if person == 1 else f"{video}_person{person}"
+
+
+def split_person(name: str) -> tuple[str, int]:
+    """Return (video, person) of a name that `person_name` gives."""
+    found = _PERSON.fullmatch(name)
+    return (found[1], int(found[2])) if found else (name, 1)
+
+
 def same_video_key(dataset: str, label: str, fake: bool, video: str) -> str:
     """Return `family/real/video` or `family/manipulation/video`: equal for one video, whatever its dataset is called.
 
-    What a dataset adds to its labels is left out: Celeb-DF's version, DF40's one label for all methods.
+    What a dataset adds to its labels is left out: Celeb-DF's version, DF40's one label for all methods. Several people of one
+    video (`person_name`) are one video.
     """
     manipulation = _method(dataset) or _VERSION.sub("", label)
-    return f"{family(dataset)}/{manipulation if fake else 'real'}/{video}"
+    return f"{family(dataset)}/{manipulation if fake else 'real'}/{split_person(video)[0]}"
 
 
 @cache
@@ -188,9 +201,11 @@ def identities(dataset: str, video: str, folder: str = "") -> Identities:
     Args:
         dataset: name of the index. video: name of the video. folder: where its frames lie, for datasets that name the
             person there.
+
+    They are those of a video's first person; who else is seen in it is not told.
     """
     rule = _rule(dataset)
-    return rule.read(video, folder) if rule else UNKNOWN
+    return rule.read(video, folder) if rule and split_person(video)[1] == 1 else UNKNOWN
 
 
 def names_people(dataset: str) -> bool:

@@ -18,6 +18,7 @@ WORDS = {
     "unreadable": "unreadable",
     "absent": "absent",
     "skipped": "skipped",
+    "too_short": "too short",
     "others": "not scored by all",
 }
 """Why videos have no score."""
@@ -29,9 +30,9 @@ class Tested:
 
     Attributes:
         expected: videos that there should be; None where the index tells nothing.
-        scored: videos with a score. skipped: videos in the index without one, because no sample of them could be read or they
-            are shorter than a clip. others: videos that were scored and yet left out of a comparison, because another run did
-            not score them.
+        scored: videos with a score. skipped: videos in the index without one, because no sample of them could be read.
+            too_short: those without one because they are shorter than a clip. others: videos that were scored and yet left out of
+            a comparison, because another run did not score them.
     """
 
     expected: int | None
@@ -40,6 +41,7 @@ class Tested:
     unreadable: int | None = None
     absent: int | None = None
     skipped: int = 0
+    too_short: int = 0
     others: int = 0
 
     def __add__(self, other: Tested) -> Tested:
@@ -47,12 +49,12 @@ class Tested:
 
     def told(self) -> dict[str, int | None]:
         """Return plain values, as they stand in metrics.json."""
-        return {key: value for key, value in vars(self).items() if key != "others" or value}
+        return {key: value for key, value in vars(self).items() if value or key not in ("others", "too_short")}
 
     @property
     def missing(self) -> int:
         """How many have no score, as far as is known."""
-        return self.skipped + self.others if self.expected is None else self.expected - self.scored
+        return self.skipped + self.too_short + self.others if self.expected is None else self.expected - self.scored
 
     @property
     def share(self) -> float | None:

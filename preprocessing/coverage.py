@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from common.coverage import WHY, Crops
-from common.datasets import record_of
+from common.datasets import record_of, split_person
 from common.errors import DataError
 from preprocessing.frame_folders import NO_FRAMES, FoundFrames
 from preprocessing.layouts import Facts, Group, Layout
@@ -29,7 +29,8 @@ class Census:
         describe: says what a video is.
 
     Attributes:
-        tree: label → split → [compression] → expected, frames, and the names of those without any by the reason.
+        tree: label → split → [compression] → expected, frames, and the names of those without any by the reason; where there are
+            any, `people`, the names of entries beside those of their videos' first people.
     """
 
     def __init__(self, rules: Layout, root: Path, dataset: str, groups: list[Group], describe: Describe):
@@ -41,20 +42,36 @@ class Census:
         for group, name in rules.listed(root, dataset, groups):
             self._listed.setdefault(group, []).append(name)
         self._cuts: list[Crops] = []
+        self._untouched = 0
 
-    def indexed(self, group: Group, facts: Facts) -> None:
-        """Count a video that has an entry in the index."""
+    def indexed(self, group: Group, facts: Facts, name: str, first: bool) -> None:
+        """Count a video that has an entry in the index; of its people the `first` one stands for it."""
         for slot in self._slots(group, facts):
-            slot["expected"] += 1
-            slot["frames"] += 1
+            if first:
+                slot["expected"] += 1
+                slot["frames"] += 1
+            else:
+                slot.setdefault("people", []).append(name)
 
-    def others(self, group: Group, found: FoundFrames) -> None:
-        """Count the videos of a group that have no frames, and remember how the faces of the others were cut."""
+    def others(self, group: Group, found: FoundFrames) -> dict[str, str]:
+        """Count the videos of a group that have no frames, and remember how the faces of the others were cut.
+
+        Returns:
+            name of a folder of frames → its video's, which differs for all but the first of a video's people.
+        """
         here = set() if found.aligned and not found.missing else set(self._rules.on_disk(self._root, group))
         keys = self._known(group, here)
-        have = {video.name for video in found.videos}
+        folders = {video.name for video in found.videos}
+        # A folder that is named like a further person of a video is one, unless it is known for a video by itself.
+        video_of = {
+            name: base if name not in keys and (base := split_person(name)[0]) in folders | keys.keys() else name
+            for name in folders
+        }
+        have = {name for name, video in video_of.items() if name == video}
         for name in have & keys.keys():
-            cut = _cut(self._entries.get(keys[name], {}))
+            entry = self._entries.get(keys[name], {})
+            self._untouched += entry.get("untouched", 0)
+            cut = _cut(entry)
             if cut is not None and cut not in self._cuts:
                 self._cuts.append(cut)
         empty = [PurePosixPath(path).name for path in found.left_out.get(NO_FRAMES, [])]
@@ -62,6 +79,13 @@ class Census:
             key = keys.get(name, "")
             state = _STATES.get(self._entries.get(key, {}).get("state", ""))
             self._missing(group, name, state or ("to_do" if key in here else "absent"))
+        return video_of
+
+    def remarks(self) -> list[str]:
+        """Return what is to be said of videos with several people."""
+        if not self._untouched:
+            return []
+        return [f"{self._untouched} people in fakes are under no mask: nothing of theirs is indexed as a fake"]
 
     def close(self) -> None:
         """Count what only lists name, of groups without a folder, and what was published."""

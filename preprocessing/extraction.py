@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.datasets import person_name
 from common.errors import DataError, ProjectError
 from common.images import MASK_FLOOR, MAX_PIXELS, decode_mask, mask_of, read_file, read_rgb
 from common.io import NO_PLACE
@@ -40,16 +41,20 @@ class Settings:
     size: int = 256
     scale: float = 1.3
     detector_file: str | None = None
+    people: str = "largest"
 
 
 @dataclass(frozen=True)
 class Job:
     """A video to do: `video` and `mask` are files, products go to `folder`/{frames,landmarks,masks}/`name`.
 
+    With the setting `people: all` each further person's go to `name`_person2 and so on beside that.
+
     Attributes:
         manipulated: the mask shows whose face is manipulated, and a video where it shows nobody's is no fake.
         max_pixels: of a picture or frame; a larger one is not decoded.
         timeout: seconds that the video may take; 0: any number.
+        others: names of other videos of the folder that look like those of this one's people.
     """
 
     key: str
@@ -61,6 +66,7 @@ class Job:
     manipulated: bool = True
     max_pixels: int = MAX_PIXELS
     timeout: float = VIDEO_TIMEOUT
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,8 @@ class Outcome:
         frames: frames looked at. faces: faces written. masks: masks written. seconds: time taken. error: what went
             wrong, else empty.
         forehead: `predicted`, or `extrapolated` when the landmark file knows 68 points only.
+        people: faces of each person, where they are several. untouched: people of a fake whom its mask does not touch, and of
+            whom nothing was written.
     """
 
     key: str
@@ -84,6 +92,8 @@ class Outcome:
     error: str = ""
     forehead: str = ""
     masks: int = 0
+    people: tuple[int, ...] = ()
+    untouched: int = 0
 
 
 def process_video(job: Job) -> Outcome:
@@ -142,13 +152,24 @@ def time_limit(seconds: float) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, max(left - (perf_counter() - start), 1e-3), interval)
 
 
+@dataclass
+class _Person:
+    """What was cut of one person: faces, masks; in how many of the frames seen there is a mask, and in how many it is on them."""
+
+    faces: int = 0
+    masks: int = 0
+    marked: int = 0
+    touched: int = 0
+
+
 def _process(job: Job) -> Outcome:
-    from preprocessing.faces.tracking import FaceTracker, track_faces
+    from preprocessing.faces.tracking import FaceTracker, PeopleTracker, track_everybody, track_faces
 
     pipeline = _pipeline(
         job.settings.detector, job.settings.predictor, job.settings.size, job.settings.scale, job.settings.detector_file
     )
-    looked, faces = 0, 0
+    looked = 0
+    people: dict[int, _Person] = {}
     with ExitStack() as stack:
         reader = stack.enter_context(open_frames(job.video, job.max_pixels))
         numbers = reader.choose(job.settings.mode, job.settings.num_frames, job.settings.stride)
@@ -162,27 +183,69 @@ def _process(job: Job) -> Outcome:
         products = _Products(job)
         stack.callback(products.discard)
         masks = stack.enter_context(_Masks(job, numbers)) if job.mask is not None else None
-        tracker = FaceTracker(pipeline.detector, insist=job.manipulated)
-        for face in track_faces(counted(), pipeline, mask_of_frame=masks.of_frame if masks else None, tracker=tracker):
-            products.write("frames", face.frame, face.crop)
-            products.write("landmarks", face.frame, face.landmarks)
+        mask_of_frame = masks.of_frame if masks else None
+        found: Iterator[tuple[int, Any]]
+        if job.settings.people == "all":
+            everybody = PeopleTracker(pipeline.detector, insist=job.manipulated)
+            tracker = everybody.first
+            found = track_everybody(counted(), pipeline, mask_of_frame=mask_of_frame, tracker=everybody)
+        else:
+            tracker = FaceTracker(pipeline.detector, insist=job.manipulated)
+            faces = track_faces(counted(), pipeline, mask_of_frame=mask_of_frame, tracker=tracker)
+            found = ((0, face) for face in faces)
+        for number, face in found:
+            person = people.setdefault(number, _Person())
+            products.write("frames", number, face.frame, face.crop)
+            products.write("landmarks", number, face.frame, face.landmarks)
+            person.faces += 1
             if masks is not None and (mask := masks.cut(face)) is not None:
-                products.write("masks", face.frame, mask)
-            faces += 1
+                products.write("masks", number, face.frame, mask)
+                person.masks += 1
+                on_face = masks.touches(face)
+                person.marked += on_face is not None
+                person.touched += bool(on_face)
+        kept, untouched = _kept(people, masks is not None, job.manipulated)
         damage = reader.damage or ""
-        if faces and masks is not None:
-            damage = damage or masks.missing(faces) or _told_late(tracker.before)
+        if people and masks is not None:
+            damage = (
+                damage or masks.missing(sum(person.faces for person in people.values())) or _told_late(tracker.before)
+            )
         if looked:
-            products.publish()
+            products.publish(kept)
     if looked == 0:
         return Outcome(job.key, "failed", error=damage or "no frame could be decoded")
-    state = "no_face" if not faces else "partial" if damage else "done"
+    state = "no_face" if not kept else "partial" if damage else "done"
     if tracker.passed_over:
         told = f"{job.mask} marks none of the faces that were found; the video is left out"
         state, damage = "unmasked", f"{told} ({damage})" if damage else told
-    forehead = "extrapolated" if pipeline.landmarks.extrapolated else "predicted"
-    written = 0 if masks is None else masks.written
-    return Outcome(job.key, state, looked, faces, error=damage, forehead=forehead, masks=written)
+    return Outcome(
+        job.key,
+        state,
+        looked,
+        faces=sum(people[number].faces for number in kept),
+        error=damage,
+        forehead="extrapolated" if pipeline.landmarks.extrapolated else "predicted",
+        masks=sum(people[number].masks for number in kept),
+        people=tuple(people[number].faces for number in kept) if len(kept) > 1 else (),
+        untouched=untouched,
+    )
+
+
+def _kept(people: dict[int, _Person], masked: bool, manipulated: bool) -> tuple[list[int], int]:
+    """Return the people of whom the video's crops remain, the first one first, and how many a mask does not touch.
+
+    Of a fake with a mask stays whom it marks in a quarter of the frames that have a mask, as far as that person is seen in them.
+    Where there need be no fake, and the mask is on nobody, everybody stays.
+    """
+    from preprocessing.faces.tracking import stays
+
+    if 0 not in people:
+        return [], 0
+    seen = [number for number in sorted(people) if stays(people[number].faces, people[0].faces)]
+    if not masked or not (manipulated or people[0].touched):
+        return seen, 0
+    kept = [n for n in seen if n == 0 or 0 < people[n].marked <= 4 * people[n].touched]
+    return kept, len(seen) - len(kept)
 
 
 def _told_late(frames: int) -> str:
@@ -282,7 +345,7 @@ class _Masks:
         """Return the mask of a face that was found in the frames asked for last, cut like the face: 0 or 255."""
         from preprocessing.faces.alignment import warp_image
 
-        mask = self._kept.pop(face.frame, None)
+        mask = self._kept.get(face.frame)
         if mask is None:
             return None
         self.written += 1
@@ -291,26 +354,35 @@ class _Masks:
         warped = warp_image(mask * np.uint8(255), matrix, self._size)
         return np.where(warped >= MASK_FLOOR, 255, 0).astype(np.uint8)
 
+    def touches(self, face: Any) -> bool | None:
+        """Tell whether the mask of the face's frame, asked for last, marks it; None where that marks nothing at all."""
+        from preprocessing.faces.tracking import touched
+
+        mask = self._kept.get(face.frame)
+        return None if mask is None or not mask.any() else touched(face.box, mask, face.frame_size)
+
     def missing(self, faces: int) -> str:
         """Return what went wrong, else nothing."""
         if self._error:
             return f"mask: {self._error}"
-        return "" if self.written == faces else f"mask: only {self.written} of {faces} frames in {self._path}"
+        return "" if self.written == faces else f"mask: only {self.written} of {faces} faces have one in {self._path}"
 
 
 class _Products:
-    """The folders of one video, hidden until `publish`."""
+    """The folders of one video, hidden until `publish`: in them a folder by the number of each person."""
 
     def __init__(self, job: Job):
-        self._final = {kind: job.folder / kind / job.name for kind in ("masks", "landmarks", "frames")}
-        self._hidden = {kind: path.with_name(f".{path.name}.part") for kind, path in self._final.items()}
+        self._homes = {kind: job.folder / kind for kind in ("masks", "landmarks", "frames")}
+        self._name = job.name
+        self._hidden = {kind: home / f".{job.name}.part" for kind, home in self._homes.items()}
+        self._others = job.others
         self.discard()
 
-    def write(self, kind: str, number: int, value: NDArray) -> None:
-        """Write frame `number`'s crop (RGB), landmarks or mask."""
+    def write(self, kind: str, person: int, number: int, value: NDArray) -> None:
+        """Write frame `number`'s crop (RGB), landmarks or mask of a person, from 0."""
         import cv2
 
-        folder = self._hidden[kind]
+        folder = self._hidden[kind] / str(person)
         folder.mkdir(parents=True, exist_ok=True)
         # Bytes first: what NumPy writes itself fails on a full disk without saying that it is full.
         if kind == "landmarks":
@@ -324,13 +396,28 @@ class _Products:
             raise DataError(f"cannot encode frame {number} as PNG")
         (folder / f"{number:03d}.png").write_bytes(data.tobytes())
 
-    def publish(self) -> None:
-        """Rename the folders into place, frames last: where they are, everything is. What was there before goes."""
-        shutil.rmtree(self._final["frames"], ignore_errors=True)
-        for kind, final in self._final.items():
-            shutil.rmtree(final, ignore_errors=True)
-            if self._hidden[kind].is_dir():
-                self._hidden[kind].rename(final)
+    def publish(self, people: list[int]) -> None:
+        """Rename these people's folders into place, the first one's frames last: where they are, everything is.
+
+        What was there before goes, people of whom there are no more included.
+        """
+        shutil.rmtree(self._homes["frames"] / self._name, ignore_errors=True)
+        for name in reversed(self._there()):
+            for home in self._homes.values():
+                shutil.rmtree(home / name, ignore_errors=True)
+        for place, person in reversed(list(enumerate(people, 1))):
+            for kind, home in self._homes.items():
+                written = self._hidden[kind] / str(person)
+                if written.is_dir():
+                    written.rename(home / person_name(self._name, place))
+
+    def _there(self) -> list[str]:
+        """Return the names under which this video's people may have folders here; their numbers have no gap."""
+        names, place = [self._name], 2
+        while any((home / person_name(self._name, place)).is_dir() for home in self._homes.values()):
+            names.append(person_name(self._name, place))
+            place += 1
+        return [name for name in names if name not in self._others]
 
     def discard(self) -> None:
         """Remove what is half-written."""

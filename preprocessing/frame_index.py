@@ -3,7 +3,7 @@
 import json
 import os
 import posixpath
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ class IndexReport:
         indexes: file name without suffix → the JSON's content.
         remarks: sentences for the user: what is missing, was assumed, or corrected.
         left_out: why → what was left out.
-        videos, frames: how many the dataset's own index holds.
+        videos, frames: how many the dataset's own index holds. people: further people of those videos, with entries of their own.
         coverage: file name without suffix → content of its coverage file; nothing when DeepfakeBench's index is reproduced.
         missing: sentences on the label, split and compression of which videos are missing. counted: the same of all.
     """
@@ -37,6 +37,7 @@ class IndexReport:
     left_out: dict[str, list[str]] = field(default_factory=dict)
     videos: int = 0
     frames: int = 0
+    people: int = 0
     coverage: dict[str, dict[str, Any]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     counted: list[str] = field(default_factory=list)
@@ -92,7 +93,7 @@ def build_index(
         found = find_frames(root, group)
         for why, paths in found.left_out.items():
             report.left_out.setdefault(why, []).extend(paths)
-        census.others(group, found)
+        video_of = census.others(group, found)
         if found.missing:
             report.remarks.append(f"{group.folder} has no frames/ yet; run preprocess.py to make them")
             continue
@@ -101,17 +102,21 @@ def build_index(
                 f"{group.folder} has no {group.frames}/; its {len(found.videos)} folders of pictures are taken for aligned faces"
             )
         for video in found.videos:
-            facts = describe(group, video.name)
+            facts = describe(group, video_of[video.name])
+            first = video_of[video.name] == video.name
             if not facts.splits:
                 report.leave(facts.why, f"{group.folder}/{video.name}")
                 continue
             if not _is_new(seen, root, video, facts.label):
                 report.leave("is a link to a video that counts already", video.folder)
                 continue
+            if not first:  # a name tells who the first person is, and nothing of the others
+                facts = replace(facts, target_id=None, source_id=None)
             entry = _entry(root, prefix, group, video, facts, as_deepfakebench)
             _place(index, group, video.name, facts, entry, as_deepfakebench)
-            census.indexed(group, facts)
-            report.videos += 1
+            census.indexed(group, facts, video.name, first)
+            report.videos += first
+            report.people += not first
             report.frames += len(video.files)
         if group.compression and group.label:
             _slots(index, group.label, group.compression)
@@ -136,6 +141,7 @@ def _add_coverage(report: IndexReport, rules: Layout, dataset: str, census: Cens
     for name, index in report.indexes.items():
         (key,) = index
         report.coverage[name] = content(key, trees.get(name, {}).get(key, {}), census.crops)
+    report.remarks += census.remarks()
     mixed = {key: value for key, value in (census.crops or {}).items() if isinstance(value, list)}
     if mixed:
         told = "; ".join(f"{key}: {', '.join(map(str, values))}" for key, values in mixed.items())

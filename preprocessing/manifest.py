@@ -8,6 +8,7 @@ from common.errors import ProjectError
 from preprocessing.extraction import Outcome, Settings
 
 FINISHED = ("done", "partial", "no_face", "unmasked")
+_OF_SEVERAL = ("people", "untouched")  # what only a line of a video with several people tells
 CROPS_VERSION = 1
 """Of how crops are cut; raise it when the same settings come to cut other pixels. Lines of before it was written tell none."""
 
@@ -29,6 +30,8 @@ class Manifest:
             del self._settings["detector_file"]
         else:
             self._settings["detector_file"] = Path(settings.detector_file).name
+        if settings.people == "largest":
+            del self._settings["people"]
         if settings.predictor:
             self._settings["predictor"] = Path(settings.predictor).name  # machines keep it in different places
         self.entries = read_manifests(folder)
@@ -41,6 +44,7 @@ class Manifest:
     def add(self, outcome: Outcome) -> None:
         """Append one outcome; it has reached the operating system when this returns. ProjectError: it cannot be written."""
         values = asdict(outcome)
+        values = {key: value for key, value in values.items() if key not in _OF_SEVERAL or value}
         entry = {"video": values.pop("key"), **values, "settings": self._settings, "crops": CROPS_VERSION}
         self.entries[entry["video"]] = entry
         line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"

@@ -39,6 +39,11 @@ def parser() -> argparse.ArgumentParser:
         help="face finder: hog (default), mtcnn, cnn, or with --detector_file yunet, scrfd, retinaface",
     )
     p.add_argument("--detector_file", metavar="ONNX", help="the network of yunet, scrfd or retinaface")
+    p.add_argument(
+        "--people",
+        metavar="largest|all",
+        help="whom to cut: the largest, or under a mask the marked (default), or everybody, each as a video of their own",
+    )
     p.add_argument("--predictor", metavar="FILE", help="dlib landmark file (default: see dlib_tools/README.md)")
     p.add_argument(
         "--max_pixels", type=whole(1), metavar="N", help="refuse larger pictures and frames (default: 64000000)"

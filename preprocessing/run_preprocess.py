@@ -9,15 +9,18 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from common.datasets import person_name, split_person
 from common.errors import ConfigError, DataError
 from preprocessing.extraction import Job, Outcome, Settings
 from preprocessing.layouts import Group, Layout, find_layout
-from preprocessing.layouts._base import check_links
+from preprocessing.layouts._base import SourceVideo, check_links
 from preprocessing.manifest import Manifest
 from preprocessing.media import some
 from preprocessing.options import dataset_folder
 from preprocessing.output_lock import hold_folders
 from preprocessing.progress import VideoProgress
+
+PEOPLE = ("largest", "all")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Request:
     predictor: str | None = None
     max_pixels: int | None = None
     video_timeout: int | None = None
+    people: str | None = None
 
     def limits(self) -> dict[str, Any]:
         """Return the limits of a job that were given.
@@ -107,8 +111,10 @@ def _settings(request: Request) -> Settings:
     # All of this would go wrong with every video: say it once, before the first.
     model = find_predictor(request.predictor)
     given: dict[str, Any] = {
-        name: getattr(request, name) for name in ("mode", "num_frames", "stride", "detector", "detector_file")
+        name: getattr(request, name) for name in ("mode", "num_frames", "stride", "detector", "detector_file", "people")
     }
+    if request.people not in (None, *PEOPLE):
+        raise ConfigError(f"--people {request.people}: choose one of {', '.join(PEOPLE)}")
     settings = Settings(**{key: value for key, value in given.items() if value is not None}, predictor=str(model))
     choose_frames(1, settings.mode, settings.num_frames, settings.stride)
     build_face_detector(settings.detector, settings.detector_file)
@@ -147,20 +153,43 @@ def chosen_groups(rules: Layout, root: Path, dataset: str, comp: str | None, per
 
 
 def list_jobs(rules: Layout, root: Path, groups: Iterable[Group], target: Path, settings: Settings) -> list[Job]:
-    """Return a job per video; a fake without its mask is named."""
+    """Return a job per video; a fake without its mask is named.
+
+    Raises:
+        DataError: a video is named like a further person of another one, and all people are wanted.
+    """
     jobs = []
     for group in groups:
         videos = rules.sources(root, group)
         say(f"  {group.folder}: {len(videos)} videos")
         if left := rules.left_out(root, group):
             say(f"  {group.folder}: left out {len(left)} files, as their endings or a list tell: {some(left)}")
+        others = _named_like_people(videos)
+        if others and settings.people == "all":
+            name, like = next((name, like[0]) for name, like in others.items())
+            raise DataError(
+                f"{root / group.folder}: {like} is the name of a video, and of a further person of {name}; rename the video, or "
+                "take --people largest"
+            )
         for video in videos:
             if group.masks and video.mask is None:
                 say(f"  {video.path}: no mask in {group.masks}")
             mask = root / video.mask if video.mask else None
             folder = target / group.folder
-            jobs.append(Job(video.path, root / video.path, folder, video.name, mask, settings, group.masked))
+            job = Job(video.path, root / video.path, folder, video.name, mask, settings, group.masked)
+            jobs.append(replace(job, others=tuple(others.get(video.name, ()))))
     return jobs
+
+
+def _named_like_people(videos: Iterable[SourceVideo]) -> dict[str, list[str]]:
+    """Return name of a video → names of other videos that look like those of its people (`split_person`)."""
+    names = {video.name for video in videos}
+    found: dict[str, list[str]] = {}
+    for name in sorted(names):
+        video, person = split_person(name)
+        if person > 1 and video in names:
+            found.setdefault(video, []).append(name)
+    return found
 
 
 def copy_annotations(rules: Layout, root: Path, target: Path) -> None:
@@ -176,9 +205,11 @@ def _finished(manifest: Manifest, job: Job) -> bool:
     if not manifest.finished(job.key):
         return False
     entry = manifest.entries[job.key]
+    people = range(1, 1 + max(1, len(entry.get("people", ()))))
     wanted = {"frames": entry["faces"], "landmarks": entry["faces"], "masks": entry.get("masks")}
     return all(
-        count is None or _count(job.folder / kind / job.name, suffix) == count
+        count is None
+        or sum(_count(job.folder / kind / person_name(job.name, person), suffix) for person in people) == count
         for (kind, count), suffix in zip(wanted.items(), (".png", ".npy", ".png"), strict=True)
     )
 
@@ -208,13 +239,23 @@ def _work(todo: list[Job], jobs: list[Job], manifest: Manifest, request: Request
         manifest.add(outcome)
         progress.add(outcome)
     progress.close()
+    for line in _summary(jobs, manifest):
+        say(line)
+    return 1 if any(manifest.entries.get(job.key, {}).get("state") == "failed" for job in jobs) else 0
+
+
+def _summary(jobs: list[Job], manifest: Manifest) -> Iterator[str]:
     entries = [manifest.entries[job.key] for job in jobs if job.key in manifest.entries]
     states = [entry["state"] for entry in entries]
     count = {state: states.count(state) for state in ("partial", "no_face", "unmasked", "failed")}
     faces = sum(entry["faces"] for entry in entries)
-    say(
+    people = sum(max(0, len(entry.get("people", ())) - 1) for entry in entries)
+    untouched = sum(entry.get("untouched", 0) for entry in entries)
+    if people or untouched:
+        words = f"{people} people beside each video's first"
+        yield words + (f"; {untouched} in fakes are under no mask and were left out" if untouched else "")
+    yield (
         f"{len(entries)} videos, {faces} faces, {count['no_face']} without a face, {count['partial']} partly unreadable, "
         + (f"{count['unmasked']} without a face under the mask, " if count["unmasked"] else "")
         + f"{count['failed']} failed; the list is {manifest.path}"
     )
-    return 1 if count["failed"] else 0

@@ -57,5 +57,6 @@ def rearrange(
         say(f"note: {note}")
     for line in report.missing:
         say(f"coverage: {line}")
-    say(f"{report.videos} videos, {report.frames} frames -> {', '.join(str(path) for path in paths)}")
+    people = f" and {report.people} more people of them" if report.people else ""
+    say(f"{report.videos} videos{people}, {report.frames} frames -> {', '.join(str(path) for path in paths)}")
     return report

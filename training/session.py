@@ -190,7 +190,7 @@ def evaluate_all(
         )
         if predictions is None:
             continue
-        known = results.Known.of(loader.index, name, detector.data_info)
+        known = results.Known.of(loader.index, name, detector.data_info, loader.too_short)
         found[name] = results.score(predictions, config, name, one_class=True, known=known)
         results.write_dataset(run.of(name), predictions, found[name], config.save_feat, loader.too_short)
         if predictions.skipped:

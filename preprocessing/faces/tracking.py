@@ -23,6 +23,7 @@ _QUICK = 4  # frames that are first searched for a face of usual size only
 _USUAL = 0.12  # of the frame's shorter side
 _ALIKE = 28.0  # mean difference, in gray values, of two looks of one person
 _SMALLER = 0.6  # of the last box: how small a lost face is looked for
+_SEEN = 0.25  # of the first one's frames, in which another person is seen at least
 _ONE_FACE = 0.3  # overlap from which two boxes show one face
 _RESCALE = (0.5, 2.0)  # between neighbouring frames a face neither halves nor doubles
 
@@ -159,15 +160,28 @@ class PeopleTracker:
     """Follows everybody, each on their own: the first is whom a `FaceTracker` follows, the others as they are seen.
 
     Newcomers are looked for in the first, middle and last frame of a portion.
+
+    Args:
+        detector: finds faces.
+        insist: with masks, follow nobody until a mask overlaps somebody.
+
+    Attributes:
+        first: follows the first person; ask it afterwards how it went.
     """
 
-    def __init__(self, detector: FaceDetector):
+    def __init__(self, detector: FaceDetector, insist: bool = True):
         self._detector = detector
-        self._trackers: list[FaceTracker] = [FaceTracker(detector)]
+        self.first = FaceTracker(detector, insist)
+        self._trackers: list[FaceTracker] = [self.first]
 
-    def follow(self, frames: list[NDArray[np.uint8]]) -> list[list[Box | None]]:
-        """Return the boxes of each person, known or new, in each (H, W, 3) RGB frame; None where they are not seen."""
-        tracks = [tracker.follow(frames) for tracker in self._trackers]
+    def follow(
+        self, frames: list[NDArray[np.uint8]], masks: Sequence[Mask | None] | None = None
+    ) -> list[list[Box | None]]:
+        """Return the boxes of each person, known or new, in each (H, W, 3) RGB frame; None where they are not seen.
+
+        `masks`, as in `FaceTracker.follow`, say who is the first.
+        """
+        tracks = [self.first.follow(frames, masks), *(tracker.follow(frames) for tracker in self._trackers[1:])]
         if all(box is None for box in tracks[0]):
             return tracks  # with nobody in sight, there are no others either
         for index in sorted({0, len(frames) // 2, len(frames) - 1}):
@@ -214,6 +228,11 @@ def _resized(box: Box, old: tuple[int, ...], new: tuple[int, ...]) -> Box:
     return Box(x - width, y - height, x + width, y + height, box.score)
 
 
+def touched(box: Box, mask: Mask, size: tuple[int, ...]) -> bool:
+    """Tell whether a mask marks a face in a frame of `size` (height, width)."""
+    return _manipulated([box], mask, size) is not None
+
+
 def _manipulated(found: list[Box], mask: Mask, size: tuple[int, ...]) -> Box | None:
     """Return the face that a mask overlaps most (intersection over union); None where it overlaps none to speak of."""
     down, across = mask.shape[0] / size[0], mask.shape[1] / size[1]
@@ -254,23 +273,43 @@ def track_faces(
                 yield pipeline.crop_box(image, box, number)
 
 
+def track_everybody(
+    frames: Iterable[tuple[int, NDArray[np.uint8]]],
+    pipeline: FacePipeline,
+    portion: int = PORTION,
+    mask_of_frame: Callable[[int], Mask | None] | None = None,
+    tracker: PeopleTracker | None = None,
+) -> Iterator[tuple[int, Face]]:
+    """Yield (person, face) of everybody in (number, (H, W, 3) RGB) frames; each one's faces come in order.
+
+    Person 0 is the one that `track_faces` follows, and the arguments are its own. Whether the others stay is for the caller to
+    say, by `stays`, when all have come.
+    """
+    tracker, stream = tracker or PeopleTracker(pipeline.detector), iter(frames)
+    while batch := list(islice(stream, portion)):
+        masks = None if mask_of_frame is None else [mask_of_frame(number) for number, _ in batch]
+        for person, boxes in enumerate(tracker.follow([image for _, image in batch], masks)):
+            for (number, image), box in zip(batch, boxes):
+                if box is not None:
+                    yield person, pipeline.crop_box(image, box, number)
+
+
+def stays(faces: int, of_first: int) -> bool:
+    """Tell of somebody seen in that many frames whether it is more than a false alarm or a passer-by."""
+    return faces > 0 and faces >= of_first * _SEEN
+
+
 def track_people(
     frames: Iterable[tuple[int, NDArray[np.uint8]]], pipeline: FacePipeline, portion: int = PORTION
 ) -> list[list[Face]]:
     """Return the faces of each person of (number, (H, W, 3) RGB) frames in order, first the one that `track_faces` follows.
 
-    Who is seen in fewer than a quarter of the first one's frames is left out: a false alarm, or a passer-by.
+    Who is seen in fewer than a quarter of the first one's frames is left out.
     """
-    tracker, stream = PeopleTracker(pipeline.detector), iter(frames)
-    people: list[list[Face]] = []
-    while batch := list(islice(stream, portion)):
-        for person, boxes in enumerate(tracker.follow([image for _, image in batch])):
-            if person == len(people):
-                people.append([])
-            people[person] += [
-                pipeline.crop_box(image, box, number) for (number, image), box in zip(batch, boxes) if box is not None
-            ]
-    return [faces for faces in people if faces and len(faces) >= len(people[0]) / 4]
+    people: dict[int, list[Face]] = {0: []}
+    for person, face in track_everybody(frames, pipeline, portion):
+        people.setdefault(person, []).append(face)
+    return [people[person] for person in sorted(people) if stays(len(people[person]), len(people[0]))]
 
 
 def faces_of_video(

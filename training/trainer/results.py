@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,21 +36,40 @@ class Known:
     """What is known of a test set besides its predictions.
 
     Attributes:
-        videos: how many videos its index holds, real and fake. expected: of `real` and `fake`, how many there should be, and why
-            the others have no frames; None where the index tells nothing.
+        videos: how many videos its index holds, real and fake, each once however many people are seen in it. expected: of `real`
+            and `fake`, how many there should be, and why the others have no frames; None where the index tells nothing.
         crops: how its faces were cut. note: a sentence where the training's were cut otherwise.
+        further: entry of a further person → that of the video's first one. too_short: videos that are shorter than a clip.
     """
 
     videos: tuple[int, int]
     expected: Mapping[str, Slot] | None = None
     crops: Crops | None = None
     note: str = ""
+    further: Mapping[str, str] = field(default_factory=dict)
+    too_short: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 
     @classmethod
-    def of(cls, index: Index, dataset: str, trained: DataInfo | None) -> Known:
+    def of(cls, index: Index, dataset: str, trained: DataInfo | None, too_short: Iterable[str] = ()) -> Known:
         """Take it from the index of that test set alone, and what is known of the training data."""
         covered = index.coverage[dataset]
-        return cls(index.label_counts(), covered.classes, covered.crops, crops_note(index, dataset, trained))
+        further = index.further_people()
+        label_of = dict(zip(index.video_ids(), index.label.tolist(), strict=True))
+
+        def per_class(names: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
+            videos = {further.get(name, name) for name in names}
+            real, fake = (frozenset(video for video in videos if label_of[video] == label) for label in (0, 1))
+            return real, fake
+
+        real, fake = per_class(label_of)
+        return cls(
+            (len(real), len(fake)),
+            covered.classes,
+            covered.crops,
+            crops_note(index, dataset, trained),
+            further,
+            per_class(too_short),
+        )
 
 
 def score(
@@ -116,18 +135,22 @@ def _beside(predictions: Predictions, config: Config, bootstrap: int) -> dict[st
 
 def _tested(predictions: Predictions, known: Known) -> dict[str, Tested]:
     """Return, by class, how many videos were expected and scored, and what became of the others."""
-    label_of = dict(zip(predictions.video, predictions.label.tolist(), strict=True))
+    label_of = {
+        known.further.get(video, video): label
+        for video, label in zip(predictions.video, predictions.label.tolist(), strict=True)
+    }
     found = {}
     for number, name in enumerate(CLASSES):
         scored = sum(label == number for label in label_of.values())
-        skipped = known.videos[number] - scored
+        short = len(known.too_short[number] - label_of.keys())
+        skipped = known.videos[number] - scored - short
         slot = known.expected[name] if known.expected else None
         if slot is None:
-            found[name] = Tested(None, scored, skipped=skipped)
+            found[name] = Tested(None, scored, skipped=skipped, too_short=short)
         else:
             # Entries of one video that were united count once, here and there.
             expected = slot.expected - slot.frames + known.videos[number]
-            found[name] = Tested(expected, scored, slot.no_face, slot.unreadable, slot.absent, skipped)
+            found[name] = Tested(expected, scored, slot.no_face, slot.unreadable, slot.absent, skipped, short)
     return found
 
 

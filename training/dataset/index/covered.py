@@ -26,7 +26,7 @@ def covered(index: Path, split: str, level: str, videos: int, label_dict: Mappin
     """Return what is known of a split besides its videos with frames.
 
     Args:
-        index: the index file. level: the compression. videos: how many videos of the split the index holds at that level.
+        index: the index file. level: the compression. videos: how many entries of the split the index holds at that level.
 
     Raises:
         DataError: the coverage file is damaged.
@@ -35,12 +35,13 @@ def covered(index: Path, split: str, level: str, videos: int, label_dict: Mappin
     if found is None:
         return Covered()
     slots = found.of(split, level)
-    if sum(slot.frames for slot in slots.values()) != videos:
+    counted = sum(slot.frames + slot.people for slot in slots.values())
+    if counted != videos:
         log.warning(
             "%s counts %d videos with frames in %s, the index holds %d: it is of another index and not believed; write both "
             "again with rearrange.py",
             coverage_path(index),
-            sum(slot.frames for slot in slots.values()),
+            counted,
             split,
             videos,
         )

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from common.datasets import split_person
+
 
 class Videos(Protocol):
     """What is asked of an index here; see `training.dataset.index.videos.Index`."""
@@ -71,19 +73,20 @@ def in_both(index: Videos, other: Videos) -> np.ndarray:
     """Return which videos of `index` are also in `other`, `(N,)` bool.
 
     One video is what has common files, under whatever dataset name; what has one key (`datasets.same_video_key`) in two
-    datasets or compressions; and what has one key and one folder. Within a dataset, one name in two folders is two videos.
+    datasets or compressions; and what has one key and one folder. Within a dataset, one name in two folders is two videos. The
+    people of one video are one video: their folders count as that of the first.
     """
     mine, theirs = index.places(), other.places()
     common = set(mine) & set(theirs)
     files: dict[str, set[str]] = defaultdict(set)
     named: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for video, (place, key) in enumerate(zip(theirs, other.same_video_keys(), strict=True)):
-        named[key].add((other.scope(video), place))
+        named[key].add((other.scope(video), split_person(place)[0]))
         if place in common:
             files[place].update(other.files(video))
     found = np.zeros(len(index), bool)
     for video, (place, key) in enumerate(zip(mine, index.same_video_keys(), strict=True)):
         own = index.scope(video)
-        by_name = any(scope != own or where == place for scope, where in named.get(key, ()))
+        by_name = any(scope != own or where == split_person(place)[0] for scope, where in named.get(key, ()))
         found[video] = by_name or (place in common and not files[place].isdisjoint(index.files(video)))
     return found

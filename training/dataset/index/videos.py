@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from common.datasets import same_video_key
+from common.datasets import same_video_key, split_person
 from common.errors import DataError
 from training.batch import DataInfo
 from training.config.schema import Config
@@ -253,6 +253,15 @@ class Index:
             same_video_key(self.datasets[self.dataset[i]], self.label_name(i), bool(self.label[i]), self.name(i))
             for i in range(len(self))
         ]
+
+    def further_people(self) -> dict[str, str]:
+        """Return the unique names of entries that show a further person of a video → that of its first person's entry.
+
+        A name tells this (`datasets.split_person`) where the index also has the entry of the first person.
+        """
+        ids = set(self.video_ids())
+        pairs = ((name, split_person(name)[0]) for name in ids)
+        return {name: video for name, video in pairs if video != name and video in ids}
 
     def shared_with(self, other: Index) -> np.ndarray:
         """Return which videos `other` holds too, `(N,)` bool: the same files, or the same video by its name elsewhere."""
