@@ -63,13 +63,17 @@ def test_scores_are_of_clips_and_short_videos_are_counted_and_listed(trained):
     videos = {row["video"] for row in rows}
     assert len(videos) == 4
     assert len(rows) == 2 * len(videos), "two clips of each"
-    counts = json.loads((folder / "metrics.json").read_text())["counts"]
-    assert counts["too_short"] == 1
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["counts"]["too_short"] == 1
+    tested = [metrics["coverage"][kind] for kind in ("real", "fake")]
+    assert [sum(part.get(key, 0) for part in tested) for key in ("too_short", "skipped")] == [1, 0]
     assert (folder / "too_short.txt").read_text() == SHORT + "\n"
     said = [line for line in (trained / "train.log").read_text().splitlines() if "give no clip" in line]
     assert len(said) == 1
     assert said[0].endswith(f"1 of 5 test videos have fewer than 4 frames and give no clip: {SHORT}")
-    assert "1 video with fewer frames than a clip has no score" in (trained / "report.html").read_text()
+    report = (trained / "report.html").read_text()
+    assert "1 video with fewer frames than a clip has no score" in report
+    assert "Videos too short" in report
 
 
 def test_tools_take_clips_and_images_alike(trained, make_run_dir, tmp_path, capsys):

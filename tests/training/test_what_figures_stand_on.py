@@ -127,6 +127,27 @@ def test_a_video_that_cannot_be_read_is_expected_and_skipped(house, capsys):
     assert "VIDEOS SKIPPED" in capsys.readouterr().err
 
 
+def test_people_of_a_video_are_scored_and_counted_as_the_one_video(house):
+    """A second person's entry is no further video, neither of those expected nor of those scored."""
+    path = house / "json/FaceForensics++.json"
+    index = json.loads(path.read_text())
+    videos = index["FaceForensics++"]["FF-real"]["test"]["c23"]
+    text = json.dumps(videos["974"]).replace("frames/974/", "frames/974_person2/")
+    videos["974_person2"] = json.loads(text)
+    for kind in ("frames", "landmarks"):
+        place = next((house / "rgb").rglob(f"youtube/c23/{kind}/974"))
+        shutil.copytree(place, place.with_name("974_person2"))
+    path.write_text(json.dumps(index))
+    coverage = json.loads((house / "json/FaceForensics++.coverage.json").read_text())
+    coverage["labels"]["FF-real"]["test"]["c23"]["people"] = ["974_person2"]
+    (house / "json/FaceForensics++.coverage.json").write_text(json.dumps(coverage))
+    assert again(house) == 0
+    found = metrics(house)
+    assert found["counts"]["videos_real"] == 3
+    assert (found["coverage"]["real"]["expected"], found["coverage"]["real"]["scored"]) == (5, 2)
+    assert standing(found).tested.missing == 3
+
+
 def test_faces_cut_otherwise_than_the_trainings_are_told(house, capsys):
     assert data_info_of(house / "run/checkpoints/last.pth").crops == {"FaceForensics++": CROPS}
     assert json.loads((house / "run/results/results.json").read_text())["crops"] == {"FaceForensics++": CROPS}

@@ -156,6 +156,20 @@ def test_within_a_dataset_one_name_in_two_folders_is_two_videos(tmp_path):
     assert not loaded(tmp_path, split="val").shared_with(loaded(tmp_path)).any()
 
 
+def test_people_of_one_video_are_one_video(tmp_path):
+    """Trained on the second person, tested on the first: in one dataset, and under another's name with other files."""
+    splits = {"train": ("a_person2", "b"), "val": ("a", "c", "b_person3"), "test": ("a", "a_person2", "d_person2")}
+    write(tmp_path, "X", {"R": {s: {v: entry(f"X/frames/{v}") for v in videos} for s, videos in splits.items()}})
+    train, val, test = (loaded(tmp_path, split=split) for split in splits)
+    assert {val.name(i): bool(known) for i, known in enumerate(val.shared_with(train))} == {
+        "a": True,
+        "c": False,
+        "b_person3": True,
+    }
+    assert {test.name(i): bool(known) for i, known in enumerate(test.shared_with(val))}["a_person2"]
+    assert test.further_people() == {"X/R/a_person2": "X/R/a"}, "without the first there is no other"
+
+
 # --- in training -------------------------------------------------------------------------------------------------------
 
 ALONE = Process(0, 1, torch.device("cpu"))
