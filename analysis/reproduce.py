@@ -54,25 +54,27 @@ def _grouped(jobs: Sequence[Job]) -> dict[str, list[RunDir]]:
     return groups
 
 
-def write_cross_domain(scale: Scale, out: Path, device: str | None) -> list[Path]:
+def write_cross_domain(scale: Scale, out: Path, asked: argparse.Namespace) -> list[Path]:
     """Write the main table; of several seeds it gives mean and deviation."""
     from analysis.leaderboard import write_leaderboard
 
     groups = _grouped(cross_domain_jobs(scale, out))
-    return write_leaderboard(groups, out / "cross_domain", published=scale.published, stem="cross_domain")
+    folder = out / "cross_domain"
+    return write_leaderboard(groups, folder, published=scale.published, stem="cross_domain", common=asked.common)
 
 
-def write_comparison(scale: Scale, out: Path, device: str | None) -> list[Path]:
+def write_comparison(scale: Scale, out: Path, asked: argparse.Namespace) -> list[Path]:
     """Write the table of all compared detectors, and the tests between them (of several seeds, the first)."""
     from analysis import leaderboard
 
     groups = _grouped(comparison_jobs(scale, out))
-    written = leaderboard.write_leaderboard(groups, out / "comparison", published=scale.published)
+    folder = out / "comparison"
+    written = leaderboard.write_leaderboard(groups, folder, published=scale.published, common=asked.common)
     first = [group[0] for group in groups.values()]
-    return written + leaderboard.write_comparison(first, list(groups), out / "comparison")
+    return written + leaderboard.write_comparison(first, list(groups), folder, asked.common)
 
 
-def write_robustness(scale: Scale, out: Path, device: str | None) -> list[Path]:
+def write_robustness(scale: Scale, out: Path, asked: argparse.Namespace) -> list[Path]:
     """Measure and write AUC over severity."""
     from analysis import robustness
 
@@ -80,12 +82,12 @@ def write_robustness(scale: Scale, out: Path, device: str | None) -> list[Path]:
     line = [*(str(job.run_dir) for job in jobs), "--names", *(job.title for job in jobs)]
     line += ["--datasets", *plan.datasets] if plan.datasets else []
     line += ["--kinds", *plan.kinds, "--severities", *(str(severity) for severity in plan.severities)]
-    line += ["--device", device] if device else []
+    line += ["--device", asked.device] if asked.device else []
     robustness.main([*line, "--out", str(out / "robustness")])
     return sorted((out / "robustness").glob("robustness*.*"))
 
 
-def write_ablation(scale: Scale, out: Path, device: str | None) -> list[Path]:
+def write_ablation(scale: Scale, out: Path, asked: argparse.Namespace) -> list[Path]:
     """Write what each part is worth."""
     from analysis.ablation import write_tables
 
@@ -93,7 +95,7 @@ def write_ablation(scale: Scale, out: Path, device: str | None) -> list[Path]:
 
 
 JobsOf = Callable[["Scale", Path], "list[Job]"]
-Writer = Callable[["Scale", Path, "str | None"], "list[Path]"]
+Writer = Callable[["Scale", Path, argparse.Namespace], "list[Path]"]
 TABLES: dict[str, tuple[JobsOf, Writer]] = {
     "cross_domain": (cross_domain_jobs, write_cross_domain),
     "comparison": (comparison_jobs, write_comparison),
@@ -135,6 +137,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--test_dataset", nargs="+", metavar="NAME", help="instead of the scale's")
     parser.add_argument("--seeds", nargs="+", type=whole(0, MOST_SEED), metavar="N", help="instead of the scale's")
     add_set(parser, "an override for every run")
+    parser.add_argument(
+        "--common",
+        action="store_true",
+        help="compare runs that scored different videos on those that all of them scored",
+    )
     parser.add_argument("--check", action="store_true", help="only say what is missing")
     parser.add_argument("--fetch", action="store_true", help="let the libraries download the weights that are missing")
     parser.add_argument("--device", metavar="cpu|cuda", help="default: a GPU where there is one")
@@ -178,7 +185,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.check:
         return 0
     run_missing(jobs, arguments.device, arguments.gpus)
-    written = [path for table in wanted for path in TABLES[table][1](scale, out, arguments.device)]
+    written = [path for table in wanted for path in TABLES[table][1](scale, out, arguments)]
     refresh_reports([job.run_dir for job in jobs])
     for path in written:
         print(path)

