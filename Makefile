@@ -20,14 +20,14 @@ setup:           ## the environment in .venv
 
 demo: setup demo-data   ## the whole main job on synthetic faces: data, training, cross-dataset table, report
 	@mkdir -p $(DEMO_RUN)
-	@echo "clip_ln, clip_linear and clip_ln_full train beside it on one core; what they say is in $(DEMO_RUN)/beside.log"
-	@( trap 'kill $$child; exit 143' TERM; for name in clip_ln clip_linear clip_ln_full; do \
+	@echo "clip_ln and clip_linear train beside it on one core; what they say is in $(DEMO_RUN)/beside.log"
+	@( trap 'kill $$child; exit 143' TERM; for name in clip_ln clip_linear; do \
 		OMP_NUM_THREADS=1 nice -n 19 $(PY) training/train.py --detector_path $(YAMLS)/demo_$$name.yaml \
 			--log_dir $(DEMO_RUN)/$$name & child=$$!; wait $$child; \
 	done ) > $(DEMO_RUN)/beside.log 2>&1 & beside=$$!; trap "kill $$beside" INT TERM; \
 	OMP_NUM_THREADS=$(OTHER_CORES) $(PY) training/train.py --detector_path $(YAMLS)/demo.yaml \
 		--log_dir $(DEMO_RUN)/clip_crossdomain; code=$$?; wait; exit $$code
-	$(PY) analysis/leaderboard.py $(addprefix $(DEMO_RUN)/,clip_crossdomain clip_ln clip_linear clip_ln_full) --out $(DEMO_RUN)/tables
+	$(PY) analysis/leaderboard.py $(addprefix $(DEMO_RUN)/,clip_crossdomain clip_ln clip_linear) --out $(DEMO_RUN)/tables
 
 demo-data: setup ## render the synthetic videos and bring them to aligned faces and indexes
 	$(PY) preprocessing/demo_data.py --output $(DEMO)/videos
