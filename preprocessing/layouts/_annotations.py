@@ -69,6 +69,9 @@ def read_rows(path: Path, *columns: str) -> list[Row]:
         # strict: a quote that is never closed would swallow the rest of the file
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
         names = [(name or "").strip().lower() for name in reader.fieldnames or ()]
+        twice = [name for number, name in enumerate(names) if name and name in names[:number]]
+        if twice:
+            raise DataError(f"{path} names the column `{twice[0]}` twice in its first line; keep one of them")
         missing = [column for column in columns if column not in names]
         if missing:
             raise DataError(f"{path} lacks the column `{missing[0]}`; its first line must name {','.join(columns)}")

@@ -24,6 +24,7 @@ from preprocessing.media import is_picture, is_video, walk
 
 _KINDS = ("real", "fake")
 _TABLE = "index.csv"
+_COLUMNS = ("path", "label", "split", "identity", "target_id", "source_id", "method")
 
 
 class Custom(Layout):
@@ -137,7 +138,14 @@ def _read_table(root: Path) -> dict[str, Row]:
     if not path.is_file():
         return {}
     rows: list[Row] = []
-    for where, row in read_rows(path, "path", "label"):
+    listed = read_rows(path, "path", "label")
+    if not listed:
+        raise DataError(f"{path} names columns and nothing else; add a line for each video, or take it away")
+    for column in listed[0][1].keys() - set(_COLUMNS):
+        # Further columns are anybody's own; a known one misspelt would be lost without a word.
+        if near := difflib.get_close_matches(column, _COLUMNS, 1, cutoff=0.75):
+            raise DataError(f"{path}: the column `{column}` means nothing here; did you mean `{near[0]}`? Rename it")
+    for where, row in listed:
         said = row["path"]
         place = PurePosixPath(said.replace("\\", "/"))
         if said != said.strip():

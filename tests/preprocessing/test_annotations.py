@@ -328,3 +328,21 @@ def test_a_list_that_cannot_be_meant_is_an_error_that_names_its_line(tmp_path, r
     tree = {"Mine/faces/a/000.png": None, "Mine/index.csv": f"path,label,identity,target_id,method\n{rows}"}
     with pytest.raises(DataError, match=said):
         classes(plant(tmp_path, tree), "Mine", "custom")
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("path,label,spilt\nfaces/a,fake,train\n", r"the column `spilt` means nothing here; did you mean `split`"),
+        ("path,label,Label\nfaces/a,fake,real\n", r"names the column `label` twice"),
+        ("path,label\n", r"index\.csv names columns and nothing else"),
+    ],
+)
+def test_a_first_line_that_would_lose_something_is_an_error(tmp_path, table, said):
+    with pytest.raises(DataError, match=said):
+        classes(plant(tmp_path, {"Mine/faces/a/000.png": None, "Mine/index.csv": table}), "Mine", "custom")
+
+
+def test_columns_of_ones_own_are_left_alone(tmp_path):
+    tree = {"Mine/faces/a/000.png": None, "Mine/index.csv": "path,label,generator,fps\nfaces/a,fake,x,25\n"}
+    assert classes(plant(tmp_path, tree), "Mine", "custom") == {"a": "Mine_fake"}

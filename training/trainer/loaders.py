@@ -30,7 +30,7 @@ def training_loaders(config: Config, process: Process) -> tuple[Loader, Loader |
     if missing and not (missing == "fake" and train.recipe.makes_fakes):
         raise DataError(
             f"{', '.join(config.train_dataset)}: the train split holds no {missing} video, and nothing can be learned from one "
-            "class; add a dataset that has them to train_dataset"
+            f"class; {_remedy(config, missing) or 'add a dataset that has them to train_dataset'}"
         )
     wanted = config.val_dataset or config.train_dataset
     having = [name for name in wanted if has_split(config, name, "val")]
@@ -53,7 +53,7 @@ def training_loaders(config: Config, process: Process) -> tuple[Loader, Loader |
     if missing:
         raise DataError(
             f"{', '.join(having)}: the validation split holds no {missing} video, and no checkpoint can be chosen by one class; "
-            "name a dataset that has both with val_dataset"
+            f"{_remedy(config, missing) or 'name a dataset that has both with val_dataset'}"
         )
     note = f"best {config.metric_level} {config.metric_scoring} on the validation split of {', '.join(having)}"
     return train, val, f"{note} ({why})" if left_out else note
@@ -75,6 +75,12 @@ def _absent(loader: Loader) -> str | None:
     """Return `real` or `fake` where a split holds no video of it."""
     labels = loader.index.label_counts()
     return next((word for word, label in (("real", 0), ("fake", 1)) if not labels[label]), None)
+
+
+def _remedy(config: Config, missing: str) -> str:
+    """Return what to do where the configuration itself left a class out; empty where it did not."""
+    held = missing == "fake" and config.hold_out
+    return f"hold_out leaves out {', '.join(config.hold_out)}, which is all there are: hold out fewer" if held else ""
 
 
 def _images_only(config: Config) -> Config:

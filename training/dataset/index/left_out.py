@@ -33,9 +33,9 @@ def paired_or_not(
     """Return as many videos with fakes of the reals' own people (`paired`) as with fakes of other people (`unpaired`).
 
     People with a real video are dealt into two halves, every other one by name. The reals are those of the first half, in
-    both cases. Fakes are `paired` when the person in whose video they are made is of the first half, `unpaired` when neither
-    that person nor the one whose face was put there is. Of each label both have the same number of videos: the first ones, as
-    many as the rarer of the two cases has.
+    both cases. Fakes are `paired` when the person in whose video they are made is of the first half, `unpaired` when that
+    person and the one whose face was put there are both known to be none of it. Of each label both cases have the same number
+    of videos: the first ones, as many as the rarer of the two has.
 
     Raises:
         DataError: the index does not tell people, or one of the two cases has no fake.
@@ -49,7 +49,7 @@ def paired_or_not(
     first, second = (np.array([*(name in half for name in _all(table.people)), False]) for half in _halves(people))
     cases = {
         "paired": fake & first[target],
-        "unpaired": fake & second[target] & ~first[source],
+        "unpaired": fake & second[target] & ~first[source] & (source >= 0),
     }
     kept = ~fake & first[target]
     for code in np.unique(table.label[rows][fake]):

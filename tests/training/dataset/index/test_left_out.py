@@ -1,6 +1,7 @@
 """Manipulations held out of training, and training sets of pairs or of none."""
 
 import pytest
+import torch
 from helpers.pack import VIDEOS, write_pack
 
 from analysis.ablation import read_plan
@@ -10,6 +11,8 @@ from training.config.schema import Config
 from training.dataset.index.selection import load_index
 from training.session import overrides_from
 from training.train import parser
+from training.trainer.distributed import Process
+from training.trainer.loaders import training_loaders
 from training.trainer.results import by_manipulation
 
 FF = "FaceForensics++"
@@ -97,3 +100,21 @@ def test_shipped_plans_differ_in_what_they_leave_out_alone(name):
     configs = [load_config(plan.detector, [*plan.common, *keys]).model_dump() for keys in plan.variants.values()]
     changed = {key for config in configs for key in config if config[key] != configs[0][key]}
     assert changed == {"hold_out" if name == "hold_out" else "pairing"}
+
+
+def test_holding_out_everything_is_said_with_its_remedy(keys):
+    config = Config.model_validate({"model_name": "xception", "label_dict": {"FF-real": 0, "FF-DF": 1, "FF-NT": 1}, **keys,
+                                    "train_dataset": [FF], "hold_out": ["FF-NT", "FF-DF"], "workers": 0})  # fmt: skip
+    with pytest.raises(DataError, match=r"holds no fake video.*hold_out leaves out FF-NT, FF-DF.*hold out fewer"):
+        training_loaders(config, Process(0, 1, torch.device("cpu")))
+
+
+def test_who_wears_an_unknown_face_is_in_neither(tmp_path):
+    """`001_900` is of two known people; of a fake whose name tells the target alone nobody knows that it is unpaired."""
+    videos = {
+        "FF-real": {"train": ["000", "001"], "val": ["720"], "test": ["953"]},
+        "FF-DF": {"train": ["000_900", "001_900"], "val": ["720_672"], "test": ["953_974"]},
+        "FF-NT": {"train": ["000_900"], "val": ["720_672"], "test": ["953_974"]},
+    }
+    found = index(write_pack(tmp_path, frames=1, videos=videos), pairing="unpaired")
+    assert [name.split("/")[-1] for name in names(found)] == ["001_900", "000"]
