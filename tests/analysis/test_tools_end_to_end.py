@@ -113,7 +113,7 @@ def test_costs(trained, tmp_path):
 def test_report_shows_what_a_tool_found(trained):
     spectra.main([str(trained), "--frames", "1"])
     text = (trained / "report.html").read_text()
-    assert "<h2>Frequency spectra</h2>" in text
+    assert ">Frequency spectra</h2>" in text
     assert '<div class="note" role="note">About the training data: A made pack.</div>' in text
 
 

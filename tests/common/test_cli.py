@@ -56,4 +56,6 @@ def _lenient(made):
         action.required = False
         if not action.option_strings:
             action.nargs, action.choices = "*", None
+    for group in made._mutually_exclusive_groups:
+        group.required = False
     return made
