@@ -1,6 +1,7 @@
 """One command from nothing to the tables, on the tiny scale; and what it says when something is not there."""
 
 import csv
+import inspect
 import os
 import re
 import subprocess
@@ -221,6 +222,29 @@ def test_wrong_scales_are_refused(tmp_path, change, message):
         read_scale(str(path))
     with pytest.raises(ConfigError, match="choose one of demo, full, tiny"):
         read_scale("huge")
+
+
+@pytest.mark.parametrize("flags", [[], ["--common"]])
+def test_common_reaches_the_tables_that_ask_for_it(flags, tmp_path, monkeypatch):
+    """The sentence that refuses to compare names --common; here it has to be a flag too."""
+    from analysis import leaderboard
+
+    asked = []
+    for name in ("write_leaderboard", "write_comparison"):
+        signature = inspect.signature(getattr(leaderboard, name))
+
+        def note(*args, signature=signature, **named):
+            bound = signature.bind(*args, **named)
+            bound.apply_defaults()
+            asked.append(bound.arguments["common"])
+            return []
+
+        monkeypatch.setattr(leaderboard, name, note)
+    monkeypatch.setattr(reproduce, "_grouped", lambda jobs: {"a": [None]})
+    arguments = reproduce._parser().parse_args(["all", "--scale", "tiny", *flags])
+    for table in ("cross_domain", "comparison"):
+        reproduce.TABLES[table][1](read_scale("tiny"), tmp_path, arguments)
+    assert asked == [bool(flags)] * 3
 
 
 def test_the_shell_launcher_hands_on_the_command():

@@ -49,6 +49,8 @@ def test_mtcnn_looks_again_where_it_sees_nobody():
         assert np.hypot(box.centre[0] - centre[0], box.centre[1] - centre[1]) < reach
     assert missed, "else this shows nothing"
     assert finder.detect(head(1, "nobody")[0]) == []
+    finder._lenient = None  # beside a followed face it is not asked
+    assert finder.detect(head(1, "nobody")[0], near=Box(150, 100, 250, 200)) == []
 
 
 def test_boxes_have_the_shape_that_the_landmarks_start_from():
