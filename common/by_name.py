@@ -19,7 +19,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
     """Return what follows `there is no … NAME; `: the known name that is most like it, else all of them."""
     if not known:
         return "there are none here"
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(sorted(known))}"
 
 

@@ -115,7 +115,7 @@ def test_split_files_and_tables_that_are_missing_or_damaged(refused, place):
     assert "train.json is not valid JSON" in refused(rearrange, *FF, *words)
     own = [*MINE, "--dataset_root_path", place / "data", "--output_file_path", place / "index"]
     table = place / "data/Mine/index.csv"
-    for content, named in ((b"path;label\n", "lacks the column"), (b"\xff\xfe\x00", "UTF-8")):
+    for content, named in ((b"path label\n", "lacks the column"), (b"\xff\xfe\x00", "UTF-8")):
         table.write_bytes(content)
         sentence = refused(rearrange, *own)
         assert "index.csv" in sentence
